@@ -1,0 +1,189 @@
+"""The nouns, immutable: sessions, images, service ports, one answer of a run.
+
+Every struct takes what servers from 23.09 to 26.9 send: unknown keys are ignored, missing ones
+have a default, and a status word that we do not know is kept as text in `Session.status_name`.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+
+class SessionStatus(enum.StrEnum):
+    """Where a session is in its life; a newer server's word becomes `UNKNOWN`.
+
+    Source: API reference 4.11.
+    """
+
+    PENDING = "PENDING"
+    SCHEDULED = "SCHEDULED"
+    PREPARING = "PREPARING"
+    PULLING = "PULLING"
+    PREPARED = "PREPARED"
+    CREATING = "CREATING"
+    RUNNING = "RUNNING"
+    RUNNING_DEGRADED = "RUNNING_DEGRADED"
+    RESTARTING = "RESTARTING"
+    RESIZING = "RESIZING"
+    SUSPENDED = "SUSPENDED"
+    TERMINATING = "TERMINATING"
+    TERMINATED = "TERMINATED"
+    ERROR = "ERROR"
+    CANCELLED = "CANCELLED"
+    TIMEOUT = "TIMEOUT"  # only in the answer to a creation: still queued
+    UNKNOWN = "UNKNOWN"
+
+    @classmethod
+    def _missing_(cls, value: object) -> SessionStatus:
+        return cls.UNKNOWN
+
+    @property
+    def is_running(self) -> bool:
+        """Code can be executed."""
+        return self in (SessionStatus.RUNNING, SessionStatus.RUNNING_DEGRADED)
+
+    @property
+    def is_over(self) -> bool:
+        """It will never run again."""
+        return self in (SessionStatus.TERMINATED, SessionStatus.CANCELLED, SessionStatus.ERROR)
+
+    @property
+    def is_ending(self) -> bool:
+        """It is over, or about to be."""
+        return self.is_over or self is SessionStatus.TERMINATING
+
+
+class ServicePort(msgspec.Struct, frozen=True):
+    """An app that a session offers."""
+
+    name: str
+    protocol: str = "tcp"
+    ports: tuple[int, ...] = ()
+
+
+class ServerVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``GET /`` tells: the API version and the manager's release."""
+
+    version: str
+    manager: str = ""
+
+
+class Created(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The answer to a creation.
+
+    ``created`` is false when a live session of that name was taken instead.
+    """
+
+    session_id: str
+    session_name: str = ""
+    status_name: str = msgspec.field(default="RUNNING", name="status")
+    created: bool = True
+
+    @property
+    def status(self) -> SessionStatus:
+        return SessionStatus(self.status_name)
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """A compute session as the manager last described it (GraphQL ``compute_session_list``)."""
+
+    id: str
+    name: str = ""
+    status_name: str = msgspec.field(default="", name="status")
+    status_info: str | None = None
+    status_data: str | None = None
+    status_changed: datetime | None = None
+    created_at: datetime | None = None
+    terminated_at: datetime | None = None
+    image: str | None = None
+    type: str = ""
+    access_key: str = ""
+    group_name: str | None = None
+    occupying_slots: str | None = None
+    requested_slots: str | None = None
+    result: str = ""
+
+    @property
+    def status(self) -> SessionStatus:
+        """The status; `SessionStatus.UNKNOWN` for a word that only ``status_name`` keeps."""
+        return SessionStatus(self.status_name)
+
+
+class KeyValue(msgspec.Struct, frozen=True):
+    """A label of an image."""
+
+    key: str
+    value: str | None = None
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """An image that sessions can be made from (GraphQL ``images``)."""
+
+    name: str = ""
+    registry: str = ""
+    tag: str | None = ""
+    architecture: str = ""
+    aliases: tuple[str, ...] = ()
+    labels: tuple[KeyValue, ...] = ()
+
+    @property
+    def reference(self) -> str:
+        """The full reference, ``registry/name:tag``."""
+        return f"{self.registry}/{self.name}:{self.tag}"
+
+
+class KeyPair(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose keypair this is (GraphQL ``keypair``); the secret is not asked for."""
+
+    user_id: str = ""
+    access_key: str = ""
+    is_active: bool = True
+    is_admin: bool = False
+    resource_policy: str | None = None
+
+
+class RunStatus(enum.StrEnum):
+    """What an answer of a run says; a word that we do not know becomes `UNKNOWN`.
+
+    Source: API reference 4.8.2.
+    """
+
+    CONTINUED = "continued"
+    WAITING_INPUT = "waiting-input"
+    CLEAN_FINISHED = "clean-finished"
+    BUILD_FINISHED = "build-finished"
+    FINISHED = "finished"
+    EXEC_TIMEOUT = "exec-timeout"
+    UNKNOWN = ""
+
+    @classmethod
+    def _missing_(cls, value: object) -> RunStatus:
+        return cls.UNKNOWN
+
+
+class InputOptions(msgspec.Struct, frozen=True):
+    """What a program that waits for input said about it."""
+
+    is_password: bool = False
+
+
+class RunAnswer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """One answer of a run: its status and the output since the answer before.
+
+    ``console`` holds pairs of a kind (``stdout``, ``stderr``, ``media``, ``html``, ``log``) and a
+    payload: text, or for media a pair of MIME type and data.
+    """
+
+    status_name: str = msgspec.field(name="status")
+    run_id: str | None = None
+    exit_code: int | None = None
+    options: InputOptions | None = None
+    console: tuple[tuple[str, Any], ...] | None = ()
+
+    @property
+    def status(self) -> RunStatus:
+        return RunStatus(self.status_name)
