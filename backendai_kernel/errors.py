@@ -128,9 +128,7 @@ _BY_SLUG: dict[str, type[APIError]] = {
 }
 
 
-def from_problem(
-    status: int, problem: Mapping[str, Any], *, what: str = "The request"
-) -> APIError:
+def from_problem(status: int, problem: Mapping[str, Any], *, what: str = "The request") -> APIError:
     """Return the error that a ``application/problem+json`` answer means.
 
     Args:
@@ -171,9 +169,7 @@ def from_problem(
     )
 
 
-def _sentence(
-    kind: type[APIError], slug: str, title: str, msg: str, what: str
-) -> tuple[str, str]:
+def _sentence(kind: type[APIError], slug: str, title: str, msg: str, what: str) -> tuple[str, str]:
     doctor = "`backendai-kernel doctor` tells what is configured and from where."
     if slug == "auth-failed":
         return (

@@ -41,7 +41,7 @@ def parse_size(text: str, *, default_unit: str = "") -> Decimal:
         )
     unit = (match[2] or default_unit).lower()
     power = _UNITS.index(unit) + 1 if unit else 0
-    return (Decimal(match[1]) * 1024**power).to_integral_value()
+    return Decimal(int(Decimal(match[1]) * 1024**power))
 
 
 def format_size(size: Decimal | int) -> str:

@@ -60,8 +60,16 @@ def signature(
     version: str,
 ) -> str:
     """Return the hexadecimal signature of a request; arguments as for `string_to_sign`."""
+    key = signing_key(secret_key, date, host)
+    return signature_with(key, method, path_qs, date, host, content_type, version)
+
+
+def signature_with(
+    key: bytes, method: str, path_qs: str, date: str, host: str, content_type: str, version: str
+) -> str:
+    """Return the signature made with a key from `signing_key`, which is good for one day."""
     text = string_to_sign(method, path_qs, date, host, content_type, version)
-    return hmac.new(signing_key(secret_key, date, host), text, hashlib.sha256).hexdigest()
+    return hmac.new(key, text, hashlib.sha256).hexdigest()
 
 
 def authorization(access_key: str, signed: str) -> str:
@@ -76,9 +84,7 @@ def parse_authorization(header: str) -> tuple[str, str]:
         ValueError: The header is not of this scheme.
     """
     scheme, _, rest = header.partition(" ")
-    fields = dict(
-        pair.strip().split("=", 1) for pair in rest.split(",") if "=" in pair
-    )
+    fields = dict(pair.strip().split("=", 1) for pair in rest.split(",") if "=" in pair)
     access_key, colon, signed = fields.get("credential", "").partition(":")
     if scheme not in ("BackendAI", "Sorna") or fields.get("signMethod") != "HMAC-SHA256":
         raise ValueError("unknown authorization scheme")

@@ -1,0 +1,367 @@
+"""The only HTTP client: signs calls, sends them, reads the answers, translates what goes wrong.
+
+It lives on the portal's loop. aiohttp is imported when a client is opened and not before: that
+import takes longer than a kernel may take to answer its first ``kernel_info``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from .config import Config, write_private
+from .errors import (
+    APIError,
+    BackendError,
+    ConnectError,
+    ProtocolError,
+    RateLimited,
+    ServerError,
+    Unauthorized,
+    from_problem,
+)
+from .model import ServerVersion
+from .protocol import calls, signing
+from .protocol.calls import Call
+from .ratelimit import RateLimit
+
+if TYPE_CHECKING:
+    import aiohttp
+
+T = TypeVar("T")
+
+API_VERSION = (9, "20250722")
+"""The newest API version that we speak; an older server's own is used with it (2.9)."""
+
+_ATTEMPTS = 5
+_FIRST_PAUSE = 0.2  # seconds; doubled each time, with jitter
+_PASSING = (500, 502, 503, 504)
+_KEEPALIVE = 30.0
+_COOKIE = "AIOHTTP_SESSION"
+
+
+class Client:
+    """Sends calls to one endpoint, as one user. Use it as a context manager.
+
+    Attributes:
+        server: What the server said of itself; ``None`` until the first request.
+        rate: What is left of the rate limit.
+        skew: Seconds that the server's clock is ahead of ours, as of its last answer; the ``Date``
+            header has whole seconds.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        state: Path | None = None,
+        on_wait: Callable[[float], None] | None = None,
+    ) -> None:
+        """Prepare; nothing is sent.
+
+        Args:
+            config: Where and as whom.
+            state: Folder to share a refusal with other processes; ``None``: not shared.
+            on_wait: Told the seconds whenever the rate limit makes a request wait.
+        """
+        self.config = config
+        self.server: ServerVersion | None = None
+        self.skew: float | None = None
+        self.requests = 0
+        self.rate = RateLimit(state / "rate" / config.identity if state else None)
+        self._on_wait = on_wait
+        self._http: aiohttp.ClientSession | None = None
+        self._negotiating = asyncio.Lock()
+        self._version = ""
+        self._signing_keys: dict[tuple[str, str], bytes] = {}
+
+    async def __aenter__(self) -> Client:
+        import aiohttp
+
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                ssl=self.config.verify_tls, limit=32, keepalive_timeout=_KEEPALIVE
+            ),
+            timeout=aiohttp.ClientTimeout(
+                total=None,
+                sock_connect=self.config.connect_timeout or None,
+                sock_read=self.config.read_timeout or None,
+            ),
+            headers={"User-Agent": "Backend.AI for Jupyter"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=True,
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+
+    async def send(self, call: Call[T]) -> T:
+        """Send a call and return its answer.
+
+        A read is sent again when its answer is lost or the server is busy, with growing pauses. A
+        call that was refused for the rate limit did nothing, so any call waits and is sent again.
+
+        Cancelling closes the connection; whether the server acted is then unknown.
+
+        Raises:
+            ConnectError: No answer; ``sent`` tells whether the server may have acted.
+            APIError: Refused; see its subclasses.
+            ProtocolError: The answer is not what the API describes.
+        """
+        if call.signed and not self._version:
+            await self._negotiate()
+        attempt = 0
+        while True:
+            await self._wait_for_rate()
+            try:
+                answer = await self._once(call)
+            except RateLimited as exc:
+                self._told_to_wait(self.rate.refused(exc.retry_after))
+            except (ConnectError, ServerError) as exc:
+                attempt += 1
+                passing = isinstance(exc, ConnectError) or exc.status in _PASSING
+                unsent = isinstance(exc, ConnectError) and not exc.sent
+                if attempt >= _ATTEMPTS or not passing or not (call.is_read or unsent):
+                    raise
+                pause = _FIRST_PAUSE * 2 ** (attempt - 1)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+            else:
+                self.rate.accepted()
+                return answer
+
+    async def _wait_for_rate(self) -> None:
+        # Other processes move the moment through a file, so there is no event to wait for.
+        while (pause := self.rate.blocked_for()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(pause)
+
+    def _told_to_wait(self, pause: float) -> None:
+        if self._on_wait is not None:
+            self._on_wait(pause)
+
+    # -- the wire -----------------------------------------------------------------------------
+
+    async def _once(self, call: Call[T]) -> T:
+        body = None if call.body is None else msgspec.json.encode(call.body)
+        async with self._request(call, body) as response:
+            if response.status == 204 or call.answer is type(None):
+                await response.read()
+                return None  # type: ignore[return-value]  # T is None by the call's own type
+            return _read(await response.read(), call)
+
+    @asynccontextmanager
+    async def _request(
+        self, call: Call[Any], body: bytes | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send once; yield an answer below 400, raise for the others."""
+        import aiohttp
+        from yarl import URL
+
+        if self._http is None:
+            raise RuntimeError("the client is not open: use it as a context manager")
+        prefix = self._func_prefix(call)
+        url = URL(self.config.endpoint + prefix + call.path, encoded=True)
+        headers = self._headers(call, url.raw_path_qs, _host(url), body is not None)
+        self.requests += 1
+        try:
+            async with self._http.request(
+                call.method, url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                self._observe(response.headers)
+                if response.status >= 300:
+                    raise self._refusal(response, await response.read(), call)
+                yield response
+        except BackendError:
+            raise
+        except aiohttp.ClientConnectorError as exc:
+            raise self._unreachable(exc) from exc
+        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+            text = str(exc) or type(exc).__name__
+            raise ConnectError(
+                f"The answer of {self.config.endpoint} was lost ({text}).",
+                hint="Check the network, then try again.",
+                sent=True,
+            ) from exc
+
+    def _func_prefix(self, call: Call[Any]) -> str:
+        # A web server passes on what stands behind /func; its own paths begin with /server (2.11).
+        if self.config.endpoint_type == "session" and not call.path.startswith("/server"):
+            return "/func"
+        return ""
+
+    def _headers(self, call: Call[Any], path_qs: str, host: str, has_body: bool) -> dict[str, str]:
+        content_type = "application/json" if has_body else "text/plain"
+        headers = {"Content-Type": content_type}
+        if self.config.endpoint_type == "session":
+            headers["X-BackendAI-Version"] = self._version or _version_text(API_VERSION)
+            if cookie := read_cookie(self.config):
+                headers["Cookie"] = f"{_COOKIE}={cookie}"
+        elif call.signed:
+            headers |= self._signed(call.method, path_qs, host, content_type)
+        return headers
+
+    def _signed(self, method: str, path_qs: str, host: str, content_type: str) -> dict[str, str]:
+        date = signing.signing_date()
+        day = (date[:10], host)
+        if day not in self._signing_keys:
+            self._signing_keys = {day: signing.signing_key(self.config.secret_key, date, host)}
+        signed = signing.signature_with(
+            self._signing_keys[day], method, path_qs, date, host, content_type, self._version
+        )
+        return {
+            "Date": date,
+            "Authorization": signing.authorization(self.config.access_key, signed),
+            "X-BackendAI-Version": self._version,
+            "X-BackendAI-Domain": self.config.domain,
+        }
+
+    def _observe(self, headers: Any) -> None:
+        self.rate.observe(headers)
+        if date := headers.get("Date"):
+            from email.utils import parsedate_to_datetime
+
+            try:
+                self.skew = parsedate_to_datetime(date).timestamp() - time.time()
+            except ValueError:
+                self.skew = None
+
+    def _refusal(
+        self, response: aiohttp.ClientResponse, body: bytes, call: Call[Any]
+    ) -> BackendError:
+        if response.status < 400:
+            location = response.headers.get("Location", "elsewhere")
+            return ProtocolError(
+                f"{self.config.endpoint} is not the API: it sends us to {location}.",
+                hint="Check BACKEND_ENDPOINT.",
+            )
+        try:
+            problem = json.loads(body)
+        except ValueError:
+            problem = None
+        if not isinstance(problem, dict):
+            problem = {"title": f"HTTP {response.status} {response.reason or ''}".strip()}
+        error = from_problem(response.status, problem, what=call.what)
+        if isinstance(error, RateLimited):
+            error.retry_after = _seconds(response.headers.get("Retry-After"))
+        if isinstance(error, Unauthorized) and self.config.endpoint_type == "session":
+            error.hint = "Log in again: backendai-kernel login"
+        return error
+
+    def _unreachable(self, exc: aiohttp.ClientConnectorError) -> ConnectError:
+        if "certificate" in str(exc).lower():
+            return ConnectError(
+                f"The certificate of {self.config.endpoint} is not trusted.",
+                hint="Check the address; BACKEND_SKIP_SSLCERT_VALIDATION=yes trusts any.",
+            )
+        return ConnectError(
+            f"Nothing answers at {self.config.endpoint} ({exc.os_error.strerror or exc}).",
+            hint="Check the address and the network; `backendai-kernel doctor` looks closer.",
+        )
+
+    # -- version ------------------------------------------------------------------------------
+
+    async def _negotiate(self) -> None:
+        async with self._negotiating:
+            if not self._version:
+                self.server = await self.send(calls.get_version())
+                self._version = _version_text(min(API_VERSION, _version(self.server.version)))
+
+    async def version(self) -> ServerVersion:
+        """Return what the server says of itself, asking it the first time.
+
+        Raises:
+            As `send`.
+        """
+        await self._negotiate()
+        assert self.server is not None
+        return self.server
+
+    # -- login --------------------------------------------------------------------------------
+
+    async def login(self, username: str, password: str, otp: str | None = None) -> None:
+        """Log in to a web server and keep its cookie, in a file that only the user can read.
+
+        Raises:
+            Unauthorized: The password is wrong, or a one-time password is wanted.
+            ConnectError, APIError, ProtocolError: As `send`.
+        """
+        call = calls.login(username, password, otp)
+        assert call.body is not None
+        async with self._request(call, msgspec.json.encode(call.body)) as response:
+            answer = _read(await response.read(), call)
+            cookie = response.cookies.get(_COOKIE)
+        if not answer.authenticated or cookie is None:
+            details = str((answer.data or {}).get("details") or "wrong name or password")
+            raise Unauthorized(f"The login was refused: {details}.", status=401, msg=details)
+        assert self.config.cookie_file is not None
+        kept = {"endpoint": self.config.endpoint, "cookie": cookie.value}
+        write_private(self.config.cookie_file, json.dumps(kept).encode())
+
+
+def read_cookie(config: Config) -> str | None:
+    """Return the cookie kept by `Client.login` for this endpoint, if there is one."""
+    if config.cookie_file is None:
+        return None
+    try:
+        kept = json.loads(config.cookie_file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None  # not logged in, or not our file: the server will say that a login is due
+    return kept.get("cookie") if kept.get("endpoint") == config.endpoint else None
+
+
+def _host(url: Any) -> str:
+    return str(url.raw_host if url.is_default_port() else url.raw_authority.rpartition("@")[2])
+
+
+def _version(text: str) -> tuple[int, str]:
+    major, dot, date = text.removeprefix("v").partition(".")
+    if not (dot and major.isdigit()):
+        raise ProtocolError(
+            f"The endpoint gives its API version as {text!r}, so it is no Backend.AI manager.",
+            hint="Check BACKEND_ENDPOINT.",
+        )
+    return int(major), date
+
+
+def _version_text(version: tuple[int, str]) -> str:
+    return f"v{version[0]}.{version[1]}"
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None  # a date: the limiter's own pauses will do
+
+
+def _read(body: bytes, call: Call[T]) -> T:
+    try:
+        value = msgspec.json.decode(body)
+        if isinstance(value, dict) and value.get("errors"):
+            raise _graphql_error(value["errors"], call)
+        for key in call.inside:
+            value = value[key]
+        return msgspec.convert(value, call.answer, strict=False)
+    except (msgspec.MsgspecError, KeyError, TypeError) as exc:
+        raise ProtocolError(
+            f"{call.what}: the server's answer is not in the form that we know ({exc}).",
+            hint="Check that BACKEND_ENDPOINT is a Backend.AI manager; upgrade backendai-kernel.",
+        ) from exc
+
+
+def _graphql_error(errors: Any, call: Call[Any]) -> APIError:
+    first = errors[0] if isinstance(errors, list) and errors else {}
+    message = str(first.get("message", errors) if isinstance(first, dict) else first)
+    return APIError(
+        f"{call.what} was refused: {message}", status=400, slug="graphql-error", msg=message
+    )

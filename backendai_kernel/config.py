@@ -1,0 +1,284 @@
+"""Endpoint, keypair and limits: read once, from the mapping that the caller hands in.
+
+Order: argument, environment, profile file, default. The names are the official client's
+(``BACKEND_*``, or ``SORNA_*`` as it still takes), and like it we let the nearest ``.env`` file win
+over the process environment. Source: API reference 1.1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from .errors import ConfigError
+
+LOCAL = "local"
+"""``endpoint_type`` of the embedded manager of this computer."""
+
+_TRUE = ("y", "yes", "t", "true", "on", "1")
+_KEYS = {  # field → key behind BACKEND_
+    "endpoint": "ENDPOINT",
+    "endpoint_type": "ENDPOINT_TYPE",
+    "access_key": "ACCESS_KEY",
+    "secret_key": "SECRET_KEY",
+    "domain": "DOMAIN",
+    "group": "GROUP",
+    "connect_timeout": "CONNECTION_TIMEOUT",
+    "read_timeout": "READ_TIMEOUT",
+    "verify_tls": "SKIP_SSLCERT_VALIDATION",
+    "mounts": "VFOLDER_MOUNTS",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Where to send requests, as whom, and how long to wait for an answer.
+
+    Attributes:
+        endpoint: URL of the manager or web server, without a trailing slash; ``""`` when none is
+            configured, which means the embedded manager.
+        endpoint_type: ``api`` (signed requests), ``session`` (cookie login) or ``local``.
+        connect_timeout: Seconds until a connection must stand.
+        read_timeout: Seconds without a byte after which an answer counts as lost; 0 for no limit.
+            A poll is held for 2 s by the server, a creation for as long as the queue lasts.
+        sources: Setting → where it was read, in plain words; a default is not named.
+    """
+
+    endpoint: str = ""
+    endpoint_type: str = "api"
+    access_key: str = ""
+    secret_key: str = field(default="", repr=False)
+    domain: str = "default"
+    group: str = "default"
+    connect_timeout: float = 10.0
+    read_timeout: float = 0.0
+    verify_tls: bool = True
+    mounts: tuple[str, ...] = ()
+    cookie_file: Path | None = field(default=None, repr=False)
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str], *, cwd: Path | None = None, **overrides: Any
+    ) -> Config:
+        """Read the settings.
+
+        Args:
+            environ: The environment, such as ``os.environ``.
+            cwd: Where the search for a ``.env`` file begins; ``None``: no such file is read.
+            overrides: Settings by field name that win over everything.
+
+        Raises:
+            ConfigError: A setting makes no sense.
+        """
+        values: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+        dotenv_path, dotenv = read_dotenv(cwd) if cwd is not None else (None, {})
+        profile = profile_path(environ)
+        for name, value in read_profile(profile).items():
+            values[name], sources[name] = value, str(profile)
+        for name, key in _KEYS.items():
+            for prefix in ("SORNA_", "BACKEND_"):
+                for mapping, where in ((environ, "environment"), (dotenv, str(dotenv_path))):
+                    if (text := mapping.get(prefix + key, "")) != "":
+                        values[name] = _read(name, text, prefix + key)
+                        sources[name] = f"{prefix}{key} ({where})"
+        for name, value in overrides.items():
+            values[name], sources[name] = value, "argument"
+        return _checked(cls(**values, sources=sources))
+
+    @property
+    def is_local(self) -> bool:
+        """Sessions run on this computer, in the embedded manager."""
+        return self.endpoint_type == LOCAL
+
+    @property
+    def identity(self) -> str:
+        """A name for endpoint and keypair that is safe in a file name and tells neither."""
+        text = f"{self.endpoint}\n{self.access_key}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _checked(config: Config) -> Config:
+    endpoint = config.endpoint.split(",")[0].strip().rstrip("/")
+    if not endpoint:
+        if config.access_key and "access_key" in config.sources:
+            raise ConfigError(
+                "There is a keypair but no endpoint.",
+                hint="Set BACKEND_ENDPOINT to the URL of your Backend.AI manager.",
+            )
+        return replace(config, endpoint="", endpoint_type=LOCAL)
+    parts = urlsplit(endpoint)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(
+            f"The endpoint {endpoint!r} is not a URL.",
+            hint="Write it as https://manager.example.com (BACKEND_ENDPOINT).",
+        )
+    if config.endpoint_type not in ("api", "session", "docker", LOCAL):
+        raise ConfigError(
+            f"The endpoint type {config.endpoint_type!r} is unknown.",
+            hint="BACKEND_ENDPOINT_TYPE is api (keypair) or session (login through the web).",
+        )
+    if config.endpoint_type == "api" and not (config.access_key and config.secret_key):
+        raise ConfigError(
+            f"There is no keypair for {endpoint}.",
+            hint="Run `backendai-kernel login`, or set BACKEND_ACCESS_KEY and BACKEND_SECRET_KEY.",
+        )
+    return replace(config, endpoint=_without_default_port(endpoint))
+
+
+def _without_default_port(endpoint: str) -> str:
+    # A signature is made over the Host header, from which the default port is left out (2.7).
+    parts = urlsplit(endpoint)
+    default = {"http": 80, "https": 443}[parts.scheme]
+    if parts.port == default:
+        return parts._replace(netloc=parts.netloc.rpartition(":")[0]).geturl()
+    return endpoint
+
+
+def _read(name: str, text: str, where: str) -> Any:
+    if name in ("connect_timeout", "read_timeout"):
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds < 1e9:
+            raise ConfigError(f"{where} is {text!r}, which is not a number of seconds.")
+        return seconds
+    if name == "verify_tls":
+        return text.strip().lower() not in _TRUE
+    if name == "mounts":
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return text.strip()
+
+
+def read_dotenv(start: Path) -> tuple[Path | None, dict[str, str]]:
+    """Return the nearest ``.env`` file from *start* upward, and its ``BACKEND_*`` settings."""
+    for folder in (start, *start.parents):
+        path = folder / ".env"
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            continue  # none here, or not for us to read: the next one up
+        return path, dict(_dotenv_lines(text))
+    return None, {}
+
+
+def _dotenv_lines(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        key, equals, value = line.strip().removeprefix("export ").partition("=")
+        key, value = key.strip(), value.strip()
+        if not equals or not key.startswith(("BACKEND_", "SORNA_")):
+            continue
+        if value[:1] in ("'", '"') and value[:1] in value[1:]:
+            value = value[1 : value.index(value[0], 1)]
+        else:
+            value = value.split(" #", 1)[0].rstrip()
+        yield key, value
+
+
+# -- folders and the profile file -------------------------------------------------------------
+
+
+def config_dir(environ: Mapping[str, str]) -> Path:
+    """Return the folder of the profile file; ``BACKENDAI_KERNEL_CONFIG`` names another."""
+    if named := environ.get("BACKENDAI_KERNEL_CONFIG"):
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_config_path("backendai-kernel", appauthor=False))
+
+
+def state_dir(environ: Mapping[str, str]) -> Path:
+    """Return the folder for what is kept between runs; ``BACKENDAI_KERNEL_STATE`` names another."""
+    if named := environ.get("BACKENDAI_KERNEL_STATE"):
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_state_path("backendai-kernel", appauthor=False))
+
+
+def profile_path(environ: Mapping[str, str]) -> Path:
+    """Return where the profile file lies, whether it exists or not."""
+    return config_dir(environ) / "profile.toml"
+
+
+_IN_PROFILE = ("endpoint", "endpoint_type", "access_key", "secret_key", "domain", "group")
+
+
+def read_profile(path: Path) -> dict[str, Any]:
+    """Return the settings of a profile file: field → value; none when there is no file.
+
+    Raises:
+        ConfigError: The file cannot be read, is not TOML, or others may read the secret in it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except OSError as exc:
+        raise ConfigError(f"The profile {path} cannot be read: {exc.strerror}.") from exc
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(
+            f"The profile {path} is not TOML: {exc}.", hint="`backendai-kernel login` writes it."
+        ) from exc
+    if "secret_key" in data and os.name == "posix" and path.stat().st_mode & 0o077:
+        raise ConfigError(
+            f"Others can read the secret key in {path}.", hint=f"Run: chmod 600 {path}"
+        )
+    known = {f.name for f in fields(Config)}
+    if unknown := sorted(set(data) - known - {"sources"}):
+        raise ConfigError(
+            f"The profile {path} has a setting that is not known: {unknown[0]}.",
+            hint=f"It may have {', '.join(_IN_PROFILE)}.",
+        )
+    for name, value in data.items():
+        if name in _IN_PROFILE and not isinstance(value, str):
+            raise ConfigError(f"{name} in the profile {path} must be text.")
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
+
+
+def write_profile(path: Path, settings: Mapping[str, str]) -> None:
+    """Write the profile file, readable by its owner alone, in one step.
+
+    Raises:
+        ConfigError: The folder or the file cannot be written.
+    """
+    lines = [
+        f"{name} = {_toml_text(settings[name])}\n" for name in _IN_PROFILE if settings.get(name)
+    ]
+    try:
+        write_private(path, "".join(lines).encode())
+    except OSError as exc:
+        raise ConfigError(f"The profile {path} cannot be written: {exc.strerror}.") from exc
+
+
+def _toml_text(value: str) -> str:
+    escaped = "".join(c if c >= " " and c not in '"\\\x7f' else f"\\u{ord(c):04x}" for c in value)
+    return f'"{escaped}"'
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace a file in one step; it is never readable by others, not even for a moment.
+
+    Raises:
+        OSError: As `open` and `os.replace`.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,196 @@
+"""One run of code: its answers as events, and what to send next.
+
+`RunState` is the whole protocol of the query API without any I/O: feed it an answer, take the
+events, ask for the next call. Its rules come from what the live server does to those who break
+them (API reference 4.8; recordings 14 to 39):
+
+* the run id is ours, and the answer's own is used from the first answer on (14a);
+* ``continue`` is never sent after ``finished``: it would open the run again for ever (23, 26);
+* a run whose answer was lost is asked for with ``continue``, never sent again (25).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import ProtocolError
+from ..model import RunAnswer, RunStatus
+from . import calls
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text that the code wrote; ``stream`` is ``stdout`` or ``stderr``."""
+
+    stream: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A rich output: MIME type and payload.
+
+    The payload of an image is bare base64, as Jupyter wants it; of others, text or JSON.
+    """
+
+    mime: str
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class InputRequest:
+    """The code waits for a line; the prompt is the last line of the output before."""
+
+    prompt: str
+    is_password: bool
+
+
+class Phase(enum.StrEnum):
+    """A step of a batch run that has ended."""
+
+    CLEAN = "clean"
+    BUILD = "build"
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseEnded:
+    """A batch run's clean or build step is over."""
+
+    phase: Phase
+    exit_code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The run is over; ``exit_code`` is ``None`` when the server did not say."""
+
+    exit_code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The server's own limit for a run was hit, and it ends the session (``exec-timeout``)."""
+
+
+Event = Text | Media | InputRequest | PhaseEnded | Finished | TimedOut
+
+
+@dataclass(slots=True)
+class RunState:
+    """What is known of a run.
+
+    Attributes:
+        session: UUID of the session; a name may mean a dead one too (recordings 24, 92).
+        run_id: Ours until the first answer, the answer's own after it.
+        silent_polls: Answers in a row that were ``continued`` and brought nothing.
+    """
+
+    session: str
+    run_id: str
+    mode: str
+    code: str
+    options: Mapping[str, Any] | None = None
+    is_sent: bool = False
+    is_over: bool = False
+    awaits_input: bool = False
+    silent_polls: int = 0
+    _input: str | None = field(default=None, repr=False)
+
+    def next_call(self) -> calls.Call[RunAnswer]:
+        """Return what to send next.
+
+        Raises:
+            RuntimeError: The run is over, or it waits for input that was not given.
+        """
+        if self.is_over:
+            raise RuntimeError("the run is over; asking for more would open it again")
+        if not self.is_sent:
+            self.is_sent = True
+            return calls.execute(self.session, self.run_id, self.mode, self.code, self.options)
+        if self._input is not None:
+            text, self._input = self._input, None
+            self.awaits_input = False
+            return calls.execute(self.session, self.run_id, "input", text)
+        if self.awaits_input:
+            raise RuntimeError("the run waits for input")
+        return calls.execute(self.session, self.run_id, "continue")
+
+    def give_input(self, text: str) -> None:
+        """Answer the `InputRequest`; the line goes out with the next call, without its newline."""
+        self._input = text
+
+    def receive(self, answer: RunAnswer) -> list[Event]:
+        """Take an answer and return what it brought, in order.
+
+        Raises:
+            ProtocolError: A status that we do not know; the run counts as over.
+        """
+        if answer.run_id:
+            self.run_id = answer.run_id
+        events = [event for item in answer.console or () for event in _read(*item)]
+        status = answer.status
+        self.silent_polls = (
+            self.silent_polls + 1 if status is RunStatus.CONTINUED and not events else 0
+        )
+        match status:
+            case RunStatus.CONTINUED:
+                pass
+            case RunStatus.WAITING_INPUT:
+                self.awaits_input = True
+                prompt = _take_prompt(events)
+                is_password = bool(answer.options and answer.options.is_password)
+                events.append(InputRequest(prompt, is_password))
+            case RunStatus.CLEAN_FINISHED:
+                events.append(PhaseEnded(Phase.CLEAN, answer.exit_code))
+            case RunStatus.BUILD_FINISHED:
+                events.append(PhaseEnded(Phase.BUILD, answer.exit_code))
+            case RunStatus.FINISHED:
+                self.is_over = True
+                events.append(Finished(answer.exit_code))
+            case RunStatus.EXEC_TIMEOUT:
+                self.is_over = True
+                events.append(TimedOut())
+            case _:
+                self.is_over = True
+                raise ProtocolError(
+                    f"The server answered a run with the status {answer.status_name!r}, which "
+                    "this version does not know.",
+                    hint="Upgrade backendai-kernel.",
+                )
+        return events
+
+
+def _read(kind: str, payload: Any) -> list[Event]:
+    if kind in ("stdout", "stderr"):
+        return [Text(kind, str(payload))] if payload else []
+    if kind == "log":
+        return [Text("stderr", str(payload))] if payload else []
+    if kind == "html":
+        return [Media("text/html", str(payload))]
+    if kind == "media" and isinstance(payload, list | tuple) and len(payload) == 2:
+        mime, data = payload
+        return [Media(str(mime), _bare(str(mime), data))]
+    return []  # "completion" and what a newer server may add: nothing a run's output is made of
+
+
+def _bare(mime: str, data: Any) -> Any:
+    """Strip the ``data:`` URI that images come in (recording 12)."""
+    prefix = f"data:{mime};base64,"
+    if isinstance(data, str) and data.startswith(prefix):
+        return data[len(prefix) :]
+    return data
+
+
+def _take_prompt(events: list[Event]) -> str:
+    """Take the prompt off the end of the output (recording 14): it belongs in the input box."""
+    if not events or not isinstance(last := events[-1], Text) or last.stream != "stdout":
+        return ""
+    before, newline, prompt = last.text.rpartition("\n")
+    if before or newline:
+        events[-1] = Text("stdout", before + newline)
+    else:
+        events.pop()
+    return prompt

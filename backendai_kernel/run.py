@@ -1,0 +1,207 @@
+"""One execution in a session: an async context manager that yields its events.
+
+    async with session.run("print(6 * 7)") as run:
+        async for event in run:
+            ...
+
+Leaving it early, by ``break``, error or cancellation, interrupts the code in the session and polls
+on until it has ended, because a run that nobody polls to its end blocks every later one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from .errors import APIError, ConnectError, NotFound, RunLost, ServerError
+from .model import RunAnswer
+from .protocol import calls
+from .protocol.envelope import Message
+from .protocol.run import Event, Finished, InputRequest, RunState, Text, TimedOut
+
+if TYPE_CHECKING:
+    from .session import ComputeSession
+
+_DRAIN = 3.0  # seconds to wait for an interrupted run before it is left to the background
+_CHECK_AFTER = 10  # silent polls, about 2 s each, after which we ask whether the session lives
+_REACH_AGAIN = 60.0  # seconds to try to reach a server that a run was going on at
+
+_LOST_OUTPUT = (
+    "[The answer of the server was lost ({reason}); output from before this line may be missing.]\n"
+)
+
+
+class Run:
+    """A run of code; see the module. Not made by hand: `ComputeSession.run` makes it."""
+
+    def __init__(self, session: ComputeSession, state: RunState) -> None:
+        self.session = session
+        self._state = state
+        self._events: deque[Event | Message] = deque()
+        self._poll: asyncio.Task[RunAnswer] | None = None
+        self._interrupted = False
+        self._waiting: InputRequest | None = None
+
+    @property
+    def run_id(self) -> str:
+        """The id under which the server knows the run."""
+        return self._state.run_id
+
+    @property
+    def is_over(self) -> bool:
+        """The server has said that it is finished, or it was lost."""
+        return self._state.is_over
+
+    async def __aenter__(self) -> Run:
+        await self.session.turn.acquire()  # a session runs one thing at a time
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._state.is_over or not self._state.is_sent:
+            self.session.turn.release()
+            return
+        ending = asyncio.create_task(self._end())
+        self.session.endings.add(ending)  # it owns the turn from here on
+        ending.add_done_callback(self.session.endings.discard)
+        await asyncio.wait([ending], timeout=_DRAIN)
+
+    async def _end(self) -> None:
+        try:
+            await self.interrupt()
+            async for _ in self:
+                pass
+        except (RunLost, APIError, ConnectError):
+            pass  # nobody waits for this run any more; the next one is told in its own words
+        finally:
+            self.session.turn.release()
+
+    def __aiter__(self) -> Run:
+        return self
+
+    async def __anext__(self) -> Event | Message:
+        """Return the next event.
+
+        Cancelling is safe: an answer under way is not lost, a later call picks it up.
+
+        Raises:
+            RunLost: The session or its interpreter went away under the code.
+            ConnectError, APIError, ProtocolError: As `Client.send`.
+        """
+        while not self._events:
+            if self._state.is_over:
+                raise StopAsyncIteration
+            if self._waiting is not None:
+                raise RuntimeError("the run waits for input: call give_input first")
+            await self._step()
+        event = self._events.popleft()
+        if isinstance(event, InputRequest):
+            if self._interrupted:  # the code was interrupted while it asked: unblock the runner
+                self._state.give_input("")
+                return await self.__anext__()
+            self._waiting = event
+        return event
+
+    def give_input(self, text: str) -> None:
+        """Answer the `InputRequest` that came last; a newline at the end is left out."""
+        self._waiting = None
+        self._state.give_input(text.removesuffix("\n"))
+
+    async def interrupt(self) -> None:
+        """Interrupt the code, as Ctrl-C does; the run then ends by itself, with its own error.
+
+        While the code waits for input, the runner goes on waiting after the code was interrupted
+        (API reference 10.6), so it is sent an empty line.
+
+        Raises:
+            ConnectError, APIError: As `Client.send`.
+        """
+        self._interrupted = True
+        await self.session.interrupt()
+        if self._waiting is not None:
+            self.give_input("")
+
+    # -- polling ------------------------------------------------------------------------------
+
+    async def _step(self) -> None:
+        # An answer carries output that exists nowhere else: never cancel it in flight.
+        if self._poll is None:
+            self._poll = asyncio.create_task(self._next_answer())
+        try:
+            answer = await asyncio.shield(self._poll)
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            self._poll = None
+            self._state.is_over = True
+            raise
+        self._poll = None
+        events = self._state.receive(answer)
+        self._events.extend(e for e in map(self.session.decoder.read, events) if e is not None)
+        if any(isinstance(event, TimedOut) for event in events):
+            raise RunLost(
+                "The code ran longer than this server allows, and it has ended the session.",
+                hint="Run the cell again for a new session.",
+            )
+        if self._state.silent_polls and self._state.silent_polls % _CHECK_AFTER == 0:
+            await self.session.check_alive()
+
+    async def _next_answer(self) -> RunAnswer:
+        client = self.session.client
+        if self._state.is_sent and (gap := client.rate.gap()) > 0:
+            await asyncio.sleep(gap)
+        was_sent = self._state.is_sent
+        call = self._state.next_call()
+        try:
+            return await client.send(call)
+        except ConnectError as exc:
+            if not exc.sent and not was_sent:
+                raise  # the code never left
+            return await self._rescue("the connection broke")
+        except NotFound as exc:
+            raise await self.session.lost(exc) from exc
+        except ServerError as exc:
+            if exc.slug == "invalid-session-data":
+                raise
+            return await self._rescue(f"HTTP {exc.status}")
+
+    async def _rescue(self, reason: str) -> RunAnswer:
+        """Take up a run whose answer was lost, whatever has become of it.
+
+        ``continue`` would open a run again that has ended meanwhile, for ever (26); an empty
+        ``query`` under the same run id is answered with the rest of a run that goes on, and frees
+        the queue of one that has ended or that the server cannot tell about (19, 23, 27).
+        """
+        self._events.append(Text("stderr", _LOST_OUTPUT.format(reason=reason)))
+        call = calls.execute(self.session.id, self._state.run_id, "query", "")
+        deadline = asyncio.get_running_loop().time() + _REACH_AGAIN
+        pause = 0.2
+        while True:
+            try:
+                answer = await self.session.client.send(call)
+            except NotFound as exc:
+                raise await self.session.lost(exc) from exc
+            except (ConnectError, ServerError) as exc:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise RunLost(
+                        f"The server could not be reached any more while the code ran: {exc}",
+                        hint="The session may still be there: `backendai-kernel doctor` looks.",
+                    ) from exc
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+            else:
+                # Should our empty query still be running, its end must not be taken for that of
+                # the next run.
+                await asyncio.sleep(0.2)
+                return answer
+
+
+async def collect(run: Run) -> list[Event | Message]:
+    """Return all events of a run that asks for no input."""
+    async with run:
+        return [event async for event in run]
+
+
+def exit_code(events: list[Any]) -> int | None:
+    """Return the exit code among the events of a finished run."""
+    return next((e.exit_code for e in reversed(events) if isinstance(e, Finished)), None)

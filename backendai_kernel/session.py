@@ -1,0 +1,182 @@
+"""A compute session: run code in it, restart its interpreter, end it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from .client import Client
+from .errors import APIError, BackendError, NotFound, RunLost, ServerError
+from .model import Session
+from .protocol import calls, envelope
+from .protocol.envelope import Decoder, Message
+from .protocol.run import Event, RunState, Text
+from .run import Run, collect, exit_code
+
+_NO_INTERPRETER = 127  # exit code of every run where no interpreter came up (surprise 11)
+_RESTART_LIMIT = 60.0  # seconds for an interpreter to come back
+
+
+class ComputeSession:
+    """A session that runs.
+
+    Attributes:
+        id: Its UUID, by which it is addressed: a name may mean a dead session too.
+        is_new: It was made by us; false for a live session of the same name that was taken.
+        is_fresh: Its interpreter had run nothing when it was prepared.
+        hello: What the session's interpreter told of itself; empty where it cannot send envelopes.
+        turn: Held by the run that goes on: a session runs one thing at a time.
+        endings: Runs that were left and are being brought to their end.
+    """
+
+    def __init__(self, client: Client, session_id: str, name: str, *, is_new: bool = True) -> None:
+        self.client = client
+        self.id = session_id
+        self.name = name
+        self.is_new = is_new
+        self.is_fresh = True
+        self.hello: dict[str, Any] = {}
+        self.decoder = Decoder()
+        self.turn = asyncio.Lock()
+        self.endings: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<ComputeSession {self.name} {self.id}>"
+
+    # -- running code -------------------------------------------------------------------------
+
+    def run(
+        self,
+        code: str,
+        *,
+        mode: str = "query",
+        options: Mapping[str, Any] | None = None,
+        run_id: str | None = None,
+    ) -> Run:
+        """Return a run of *code*, to be entered with ``async with``.
+
+        Args:
+            mode: ``query`` for the persistent interpreter, ``batch`` for uploaded programs.
+            options: For ``batch``: ``clean``, ``build`` and ``exec`` commands, ``*`` for default.
+            run_id: Name of the run; ``None`` draws one.
+        """
+        state = RunState(self.id, run_id or secrets.token_hex(8), mode, code, options)
+        return Run(self, state)
+
+    async def interrupt(self) -> None:
+        """Interrupt whatever runs in the session; harmless when nothing does (recording 22)."""
+        await self.client.send(calls.interrupt(self.id))
+
+    async def prepare(self) -> bool:
+        """Teach the interpreter to send envelopes; return whether it has run nothing yet.
+
+        Where there is no IPython the session stays usable: output then comes as the server gives
+        it, and ``hello`` stays empty.
+
+        Raises:
+            RunLost: No interpreter ever came up in this session; it is good for nothing.
+            ConnectError, APIError, ProtocolError: As `Client.send`.
+        """
+        nonce = envelope.draw_nonce()
+        self.decoder = Decoder(nonce)
+        events = await collect(self.run(envelope.bootstrap(nonce)))
+        hellos = [e for e in events if isinstance(e, Message) and e.kind == "hello"]
+        if hellos:
+            self.hello = hellos[-1].content
+            self.is_fresh = bool(self.hello.get("is_fresh"))
+            return self.is_fresh
+        self.hello, self.decoder = {}, Decoder()
+        if exit_code(events) == _NO_INTERPRETER and not _texts(events):
+            raise RunLost("No interpreter came up in the session.")
+        self.is_fresh = self.is_new  # there is no way to tell
+        return self.is_fresh
+
+    async def restart(self) -> None:
+        """Give the session a fresh interpreter; container, files and resources are kept.
+
+        Servers up to 26.4.9 restart the container in place; later ones answer 501, and the
+        interpreter is executed anew by itself (recordings 29, 80).
+
+        Raises:
+            RunLost: No fresh interpreter came up.
+            ConnectError, APIError, ProtocolError: As `Client.send`.
+        """
+        try:
+            await self.client.send(calls.restart_session(self.id))
+        except ServerError as exc:
+            if exc.status not in (501, 503) or exc.slug != "not-implemented":
+                raise
+            await collect(self.run(envelope.RESTART))
+        self.hello = {}
+        await self._until_fresh()
+
+    async def _until_fresh(self) -> None:
+        try:
+            async with asyncio.timeout(_RESTART_LIMIT):
+                while not await self.prepare():  # noqa: ASYNC110  # each look is a request
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise RunLost(
+                "The session's interpreter did not come back after its restart.",
+                hint="End the session and start a new one.",
+            ) from None
+
+    # -- its life -----------------------------------------------------------------------------
+
+    async def look(self) -> Session | None:
+        """Return what the manager knows of the session, even when it is over."""
+        return await self.client.send(calls.get_session(self.id))
+
+    async def check_alive(self) -> None:
+        """Return if the session still runs.
+
+        Raises:
+            RunLost: It has ended, with the reason that the manager gives.
+        """
+        seen = await self.look()
+        if seen is None or seen.status.is_ending:
+            raise _gone(seen)
+
+    async def lost(self, cause: APIError) -> RunLost:
+        """Return the error that tells why the session is not there any more."""
+        try:
+            return _gone(await self.look())
+        except BackendError:
+            return RunLost(f"The session is gone: {cause.message}")
+
+    async def destroy(self) -> None:
+        """End the session; one that has ended already is fine.
+
+        Raises:
+            ConnectError, APIError: As `Client.send`.
+        """
+        await destroy(self.client, self.id)
+
+
+async def destroy(client: Client, session_id: str) -> None:
+    """End a session, whatever its status; see `ComputeSession.destroy`."""
+    try:
+        await client.send(calls.destroy_session(session_id))
+    except NotFound:
+        return
+    except APIError as exc:
+        if exc.status != 403:
+            raise
+        # Not every status can be ended without force (API reference 4.6).
+        await client.send(calls.destroy_session(session_id, forced=True))
+
+
+def _gone(seen: Session | None) -> RunLost:
+    if seen is None:
+        return RunLost("The session is gone.", hint="Run the cell again for a new one.")
+    reason = f" ({seen.status_info})" if seen.status_info else ""
+    return RunLost(
+        f"The session has ended while the code ran: {seen.status_name.lower()}{reason}.",
+        hint="Its variables are lost. Run the cell again for a new session.",
+    )
+
+
+def _texts(events: list[Event | Message]) -> list[str]:
+    return [event.text for event in events if isinstance(event, Text)]

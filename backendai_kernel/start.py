@@ -1,0 +1,247 @@
+"""From a wish to a running session: ask, watch the queue, explain the wait, replace a dud."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from . import slots as slot_words
+from .client import Client
+from .errors import APIError, BackendError, ConnectError, NotFound, RunLost, SessionFailed
+from .model import Created, SessionStatus
+from .protocol import calls
+from .quota import Verdict, why_pending
+from .session import ComputeSession, destroy
+
+_ATTEMPTS = 2  # sessions made before an image without an interpreter is given up
+_FIRST_LOOK = 0.05  # seconds; the pause between two looks at a starting session grows …
+_LONGEST_LOOK = 1.0  # … up to this
+_EXPLAIN_AFTER = 2.5  # seconds in the queue after which we ask what it waits for
+_EXPLAIN_AGAIN = 15.0
+_GOODBYE = 5.0  # seconds for ending a session that is not wanted any more
+_END_LIMIT = 30.0  # seconds for a session to be gone
+
+_NAME = re.compile(r"\w[\w.-]{2,62}\w", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What kind of session is wanted.
+
+    Attributes:
+        image: Full reference or alias.
+        wanted: Resource name → amount as `slots.parse_words` gives it; ``gpu`` becomes the slot
+            that the server has.
+        environ: Environment variables for the session.
+        mounts: Names of virtual folders.
+    """
+
+    image: str
+    wanted: Mapping[str, Decimal] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a session has come; ``note`` says in a sentence what it waits for, or nothing."""
+
+    status_name: str
+    session_id: str = ""
+    note: str = ""
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def session_name(text: str) -> str:
+    """Return *text* as a name that servers take: 4 to 64 of ``A-Z a-z 0-9 _ . -`` (4.1)."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip(".-")[:64].rstrip(".-")
+    return name if _NAME.fullmatch(name) else f"session-{name}".rstrip(".-")
+
+
+async def start_session(
+    client: Client,
+    request: Request,
+    name: str,
+    *,
+    on_progress: OnProgress = lambda progress: None,
+    reuse: bool = True,
+) -> ComputeSession:
+    """Return a running session whose interpreter is ready for code.
+
+    A live session of the same name and image is taken when *reuse*; ``is_new`` then is false and
+    its interpreter may have run code before (``is_fresh``). There is no time limit: a queue may be
+    long. Cancelling ends the session that was asked for, and so does every error.
+
+    Args:
+        name: As from `session_name`.
+        on_progress: Told of every change, on the client's loop.
+
+    Raises:
+        SessionFailed: The server gave the session up, or no interpreter comes up in it.
+        QuotaExceeded: It asks for more than the keypair may have, or than there is.
+        NotFound: No such image; the hint names close ones.
+        ConfigError: The server has no such resource.
+        ConnectError, APIError, ProtocolError: As `Client.send`.
+    """
+    slots: Mapping[str, Decimal] = {}
+    if request.wanted:
+        known = await client.send(calls.get_slot_types())
+        slots = slot_words.resolve(request.wanted, known)
+    for _ in range(_ATTEMPTS):
+        created = await _create(client, request, slots, name, reuse)
+        session = ComputeSession(
+            client, created.session_id, created.session_name or name, is_new=created.created
+        )
+        try:
+            await _until_running(session, created, slots, on_progress)
+            on_progress(Progress("STARTING PYTHON", session.id))
+            await session.prepare()
+            return session
+        except RunLost as exc:
+            if await _is_running(session):
+                # No interpreter came up, and none ever will (surprise 11): another session might.
+                on_progress(Progress("REPLACING", session.id, exc.message))
+            await _forget(session)
+        except BaseException:
+            if session.is_new:
+                await _say_goodbye(session)
+            raise
+    raise SessionFailed(
+        f"No interpreter comes up in sessions of the image {request.image!r}.",
+        hint="Use an image that has a Python kernel; `backendai-kernel doctor` lists what there is.",
+    )
+
+
+async def _create(
+    client: Client, request: Request, slots: Mapping[str, Decimal], name: str, reuse: bool
+) -> Created:
+    call = calls.create_session(
+        image=request.image,
+        name=name,
+        slots=slots,
+        domain=client.config.domain,
+        group=client.config.group,
+        environ=request.environ,
+        mounts=(*client.config.mounts, *request.mounts),
+        reuse=reuse,
+    )
+    try:
+        return await client.send(call)
+    except NotFound as exc:
+        if "image" in exc.title.lower() or "image" in exc.msg.lower():
+            raise await _no_such_image(client, request.image, exc) from exc
+        raise
+    except ConnectError as exc:
+        if exc.sent:
+            await _abandon(client, name)  # it may have been made, and nobody would know of it
+        raise
+
+
+async def _no_such_image(client: Client, image: str, cause: NotFound) -> NotFound:
+    try:
+        known = await client.send(calls.list_images())
+    except BackendError:
+        known = ()  # the first answer says enough
+    names = sorted({word for item in known for word in (*item.aliases, item.reference) if word})
+    close = difflib.get_close_matches(image, names, n=3, cutoff=0.4)
+    if close:
+        hint = f"Did you mean {' or '.join(close)}?"
+    elif names:
+        hint = f"There is {', '.join(names[:8])}{' …' if len(names) > 8 else ''}."
+    else:
+        hint = "Ask the cluster's administrator which images there are."
+    return NotFound(
+        f"There is no image {image!r} on this server.",
+        status=cause.status,
+        hint=hint,
+        slug=cause.slug,
+        title=cause.title,
+        msg=cause.msg,
+    )
+
+
+async def _abandon(client: Client, name: str) -> None:
+    try:
+        async with asyncio.timeout(_GOODBYE):
+            page = await client.send(calls.list_sessions(limit=5, filter=f'name == "{name}"'))
+            for session in page.items:
+                if not session.status.is_ending:
+                    await destroy(client, session.id)
+    except (BackendError, TimeoutError):
+        return  # the connection is what failed; the caller is told that
+
+
+# -- waiting ----------------------------------------------------------------------------------
+
+
+async def _until_running(
+    session: ComputeSession,
+    created: Created,
+    slots: Mapping[str, Decimal],
+    on_progress: OnProgress,
+) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    explain_at, note = began + _EXPLAIN_AFTER, ""
+    status_name, pause = created.status_name, _FIRST_LOOK
+    while True:
+        on_progress(Progress(status_name, session.id, note))
+        status = SessionStatus(status_name)
+        if status.is_running:
+            return
+        if status is SessionStatus.PENDING and loop.time() > explain_at:
+            verdict = await _explained(session.client, slots)
+            if verdict.error is not None:
+                raise verdict.error
+            note, explain_at = verdict.note, loop.time() + _EXPLAIN_AGAIN
+            on_progress(Progress(status_name, session.id, note))
+        elif status is not SessionStatus.PENDING:
+            note = ""
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.4, _LONGEST_LOOK)
+        seen = await session.look()
+        if seen is None or seen.status.is_ending:
+            reason = (seen and (seen.status_info or seen.status_name.lower())) or "it is gone"
+            raise SessionFailed(
+                f"The session did not start: {reason}.",
+                hint="Run the cell again; if it goes on, tell the cluster's administrator.",
+            )
+        status_name = seen.status_name
+
+
+async def _explained(client: Client, slots: Mapping[str, Decimal]) -> Verdict:
+    try:
+        return await why_pending(client, slots)
+    except APIError:
+        return Verdict()  # an older server without this call: the queue is all we can say
+
+
+async def _is_running(session: ComputeSession) -> bool:
+    seen = await session.look()
+    return seen is not None and seen.status.is_running
+
+
+async def _forget(session: ComputeSession) -> None:
+    """End a session and wait until its name is free."""
+    await session.destroy()
+    async with asyncio.timeout(_END_LIMIT):
+        while True:
+            seen = await session.look()
+            if seen is None or seen.status.is_over:
+                return
+            await asyncio.sleep(0.2)
+
+
+async def _say_goodbye(session: ComputeSession) -> None:
+    """End a session that is not wanted any more, also when we were cancelled ourselves."""
+    ending = asyncio.ensure_future(session.destroy())
+    try:
+        await asyncio.wait_for(asyncio.shield(ending), _GOODBYE)
+    except (BackendError, TimeoutError):
+        return  # the caller has its own error to tell
