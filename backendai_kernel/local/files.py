@@ -1,0 +1,100 @@
+"""Files of a session: taken in, packed, listed. Nothing outside the work folder is touched.
+
+Source: API reference 4.10; recordings 30, 31.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+import tarfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from .coderunner import AgentFailure
+
+HOME = PurePosixPath("/home/work")
+ARCHIVE_LIMIT = 2**20  # bytes of a whole archive
+
+
+def save_upload(work: Path, name: str, data: bytes) -> None:
+    """Write one uploaded file; folders that are missing are made.
+
+    Raises:
+        AgentFailure: The name leads out of the work folder, or it cannot be written.
+    """
+    path = _inside(work, name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as exc:
+        raise AgentFailure(f"writing uploaded file failed: {name} ({exc!r})") from exc
+
+
+def archive(work: Path, path: str, *, limit: int | None = ARCHIVE_LIMIT) -> bytes:
+    """Return a file or folder as an uncompressed tar; the entry has the last part of its path.
+
+    Args:
+        limit: Refuse a larger archive, in bytes, as the server does.
+
+    Raises:
+        AgentFailure: There is no such file, it is outside the work folder, or it is too large.
+    """
+    found = _inside(work, path)
+    packed = io.BytesIO()
+    try:
+        with tarfile.open(fileobj=packed, mode="w", bufsize=tarfile.BLOCKSIZE) as tar:
+            tar.add(found, arcname=found.name)
+    except OSError as exc:
+        raise AgentFailure(f"could not download the archive: {path}") from exc
+    size = packed.tell()
+    if limit is not None and size > limit:
+        raise AgentFailure("too large archive file exceeding 1 MiB")
+    return packed.getvalue()
+
+
+def list_files(work: Path, path: str) -> dict[str, Any]:
+    """Return what is in a folder, as the API words it: ``files`` is itself JSON, as text.
+
+    A folder that does not exist gives no files and a message in ``errors``.
+
+    Raises:
+        AgentFailure: The path leads out of the work folder.
+    """
+    folder = _inside(work, path)
+    try:
+        with os.scandir(folder) as entries:
+            files = json.dumps([_described(entry) for entry in entries]) + "\n"
+    except OSError as exc:
+        return {"files": "", "errors": f"{type(exc).__name__}: {exc}\n", "abspath": path}
+    return {"files": files, "errors": "", "abspath": path}
+
+
+def _described(entry: os.DirEntry[str]) -> dict[str, Any]:
+    found = entry.stat(follow_symlinks=False)
+    return {
+        "mode": stat.filemode(found.st_mode),
+        "size": found.st_size,
+        "ctime": found.st_ctime,
+        "mtime": found.st_mtime,
+        "atime": found.st_atime,
+        "filename": entry.name,
+    }
+
+
+def _inside(work: Path, path: str) -> Path:
+    """Return where *path*, relative to ``/home/work`` or below it, is on this computer.
+
+    Raises:
+        AgentFailure: It leads out of the work folder, by itself or through a link.
+    """
+    if "\0" in path:
+        raise AgentFailure(f"not a path: {path!r}")
+    wanted = PurePosixPath(os.path.normpath(HOME / path))
+    root = work.resolve()
+    found = root / wanted.relative_to(HOME) if wanted.is_relative_to(HOME) else None
+    if found is None or not found.resolve().is_relative_to(root):
+        raise AgentFailure(f"not allowed outside {HOME}: {path}")
+    return found
