@@ -1,0 +1,357 @@
+"""Kernelspecs: what Jupyter's launcher shows, written, listed and removed.
+
+Two come with the package (``kernelspecs/`` in the source tree); `install` writes more, with another
+image or other resources. A kernelspec is ours when its ``kernel.json`` has ``metadata.backendai``,
+whatever its name; others are never touched.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import shutil
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .errors import ConfigError
+from .slots import parse_words
+
+_KERNELS = Path("share", "jupyter", "kernels")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_PROTOCOL = "5.5"  # of Jupyter's messages, as ipykernel's own kernelspec says
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a kernel starts: the session's image and its resources.
+
+    Attributes:
+        name: Key in `BUILTIN`, also of a profile that was changed by options.
+        display_name: What the launcher shows.
+        image: Full reference or alias.
+        resources: Words such as ``gpu=0.5``; none for the image's minimum.
+    """
+
+    name: str
+    display_name: str
+    image: str
+    resources: tuple[str, ...] = ()
+
+
+BUILTIN: Mapping[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        Profile("python", "Backend.AI Python", "python"),
+        Profile("python-gpu", "Backend.AI Python (GPU 0.5)", "python", ("gpu=0.5",)),
+    )
+}
+"""The profiles that come with the package, by name."""
+
+
+def resolve_profile(
+    name: str = "python", *, image: str | None = None, resources: Iterable[str] = ()
+) -> Profile:
+    """Return the profile that a kernel's options mean.
+
+    Args:
+        name: A name in `BUILTIN`.
+        image: Taken in place of the profile's own.
+        resources: Words that are added to the profile's own, or replace those of the same name.
+
+    Raises:
+        ConfigError: There is no such profile, or a word is not ``name=amount``.
+    """
+    profile = BUILTIN.get(name)
+    if profile is None:
+        close = difflib.get_close_matches(name, BUILTIN, n=1)
+        known = " and ".join(BUILTIN)
+        raise ConfigError(
+            f"There is no profile {name!r}.",
+            hint=f"Did you mean {close[0]!r}? " * bool(close) + f"The profiles are {known}.",
+        )
+    words = _by_name(profile.resources) | _by_name(resources)
+    changed = replace(profile, image=image or profile.image, resources=tuple(words.values()))
+    if changed == profile:
+        return profile
+    details = [changed.image] * (changed.image != profile.image) + [*changed.resources]
+    return replace(changed, display_name=f"{BUILTIN['python'].display_name} ({', '.join(details)})")
+
+
+def _by_name(words: Iterable[str]) -> dict[str, str]:
+    """Return resource name → word; `parse_words` refuses what is none."""
+    found = {}
+    for word in words:
+        (name,) = parse_words([word])
+        found[name] = f"{name}={word.partition('=')[2].strip()}"
+    return found
+
+
+# -- kernel.json ------------------------------------------------------------------------------
+
+
+def kernel_json(
+    profile: Profile, *, python: str | None = None, encryption: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the content of ``kernel.json``; there is never a secret in it.
+
+    Args:
+        profile: A built-in one, or one from `resolve_profile`.
+        python: Path of the interpreter; ``None`` for the word ``python``, which Jupyter replaces by
+            its own and which is right for a kernelspec that lies in the same environment.
+        encryption: Ways to encrypt the kernel's sockets that its ipykernel knows.
+    """
+    base = BUILTIN[profile.name]
+    argv = [python or "python", "-m", "backendai_kernel", "-f", "{connection_file}"]
+    argv += ["--profile", profile.name]
+    if profile.image != base.image:
+        argv += ["--image", profile.image]
+    for word in profile.resources:
+        if word not in base.resources:
+            argv += ["-r", word]
+    own = {
+        "profile": profile.name,
+        "image": profile.image,
+        "resources": dict(word.split("=", 1) for word in profile.resources),
+    }
+    metadata: dict[str, Any] = {"backendai": own}
+    if encryption:
+        metadata["supported_encryption"] = list(encryption)
+    return {
+        "argv": argv,
+        "display_name": profile.display_name,
+        "language": "python",
+        "interrupt_mode": "message",
+        "kernel_protocol_version": _PROTOCOL,
+        "metadata": metadata,
+    }
+
+
+def _encryption() -> list[str]:
+    """Return what the ipykernel of this environment declares of itself; old ones say nothing."""
+    from ipykernel.kernelspec import get_kernel_dict
+
+    metadata = get_kernel_dict().get("metadata", {})
+    return list(metadata.get("supported_encryption", ()))
+
+
+def default_name(profile: Profile) -> str:
+    """Return a kernelspec name: ``backendai-python``, ``backendai-python-gpu0.5-mem4g`` …"""
+    if profile == BUILTIN.get(profile.name):
+        return f"backendai-{profile.name}"
+    image = profile.image.rpartition("/")[2]
+    parts = [image, *(word.replace("=", "") for word in profile.resources)]
+    return "backendai-" + re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts)).strip("-.")
+
+
+# -- the folders ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledSpec:
+    """A kernelspec of ours on disk.
+
+    Attributes:
+        name: What Jupyter calls it: the name of its folder.
+        folder: Where it lies.
+        interpreter: First word of its command; ``python`` for Jupyter's own.
+        is_shadowed: Another folder of that name comes first, so Jupyter does not use this one.
+    """
+
+    name: str
+    display_name: str
+    image: str
+    resources: Mapping[str, str]
+    folder: Path
+    interpreter: str
+    is_shadowed: bool = False
+
+    @property
+    def starts(self) -> bool:
+        """Its interpreter is there, as far as can be told without starting it."""
+        return self.interpreter == "python" or shutil.which(self.interpreter) is not None
+
+
+def kernels_folder(*, prefix: Path | None = None) -> Path:
+    """Return where kernelspecs are written: below *prefix*, or in the user's own folder."""
+    if prefix is not None:
+        return prefix.expanduser().absolute() / _KERNELS
+    from jupyter_core.paths import jupyter_data_dir
+
+    return Path(jupyter_data_dir()) / "kernels"
+
+
+def install(
+    profile: Profile,
+    *,
+    name: str | None = None,
+    prefix: Path | None = None,
+    is_replaced: bool = False,
+) -> InstalledSpec:
+    """Write a kernelspec that starts this very interpreter, and return it.
+
+    Args:
+        profile: What it starts.
+        name: Its folder; ``None`` for `default_name`.
+        prefix: As for `kernels_folder`.
+        is_replaced: Whether one of ours under that name may be replaced.
+
+    Raises:
+        ConfigError: The name cannot be used or is taken, or the folder cannot be written.
+    """
+    name = name or default_name(profile)
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} cannot be the name of a kernelspec.",
+            hint="Use ASCII letters, digits, '.', '_' and '-'; --display-name takes any text.",
+        )
+    folder = kernels_folder(prefix=prefix) / name.lower()  # Jupyter compares names in lower case
+    if folder.exists():
+        _refuse_to_replace(folder, is_replaced)
+    content = kernel_json(profile, python=sys.executable, encryption=_encryption())
+    try:
+        _write(folder, content)
+    except OSError as exc:
+        raise ConfigError(
+            f"The kernelspec cannot be written to {folder}: {exc.strerror}.",
+            hint="Use --user, or --prefix with a folder that you may write to.",
+        ) from exc
+    written = _read(folder)
+    assert written is not None
+    return written
+
+
+def _refuse_to_replace(folder: Path, is_replaced: bool) -> None:
+    if _read(folder) is None:
+        raise ConfigError(
+            f"{folder} holds a kernelspec that is not ours.", hint="Choose another --name."
+        )
+    if not is_replaced:
+        raise ConfigError(
+            f"There is a kernelspec {folder.name!r} already, in {folder}.",
+            hint="Add --replace, or choose another --name.",
+        )
+
+
+def _write(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write the whole folder beside its place, then move it there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".backendai-") as scratch:
+        fresh = Path(scratch) / "fresh"
+        fresh.mkdir(mode=0o755)
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        (fresh / "kernel.json").write_text(text, encoding="utf-8")
+        for logo in _logos():
+            shutil.copyfile(logo, fresh / logo.name)
+        if folder.exists():
+            folder.rename(Path(scratch) / "before")
+        fresh.rename(folder)
+
+
+def _logos() -> list[Path]:
+    """Return the logo files of the kernelspec that came with this package."""
+    shipped = f"backendai-{BUILTIN['python'].name}"
+    for kernels in (
+        Path(sysconfig.get_path("data")) / _KERNELS,  # where an installer puts a wheel's data
+        Path(__file__).parents[1] / "kernelspecs",  # a source tree
+        *_search_path(),
+    ):
+        if found := sorted((kernels / shipped).glob("logo-*")):
+            return found
+    return []  # Jupyter then shows the first letter of the name
+
+
+def _search_path() -> list[Path]:
+    from jupyter_core.paths import jupyter_path
+
+    return [Path(folder) for folder in jupyter_path("kernels")]
+
+
+def installed(*, prefix: Path | None = None) -> list[InstalledSpec]:
+    """Return the kernelspecs of ours, in the order in which Jupyter looks for them.
+
+    Args:
+        prefix: Look there too, first.
+    """
+    return [spec for _, spec in _all_specs(prefix) if spec is not None]
+
+
+def _all_specs(prefix: Path | None) -> Iterator[tuple[str, InstalledSpec | None]]:
+    """Yield the name of each kernelspec, and what it is if it is ours."""
+    seen: set[str] = set()
+    folders = [kernels_folder(prefix=prefix)] * (prefix is not None) + _search_path()
+    for kernels in dict.fromkeys(folders):
+        try:
+            entries = sorted(entry for entry in kernels.iterdir() if entry.is_dir())
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue  # a place where Jupyter looks, and where nothing is
+        for folder in entries:
+            if not (folder / "kernel.json").is_file():
+                continue
+            name = folder.name.lower()
+            spec = _read(folder)
+            yield name, spec and replace(spec, is_shadowed=name in seen)
+            seen.add(name)
+
+
+def _read(folder: Path) -> InstalledSpec | None:
+    """Return what lies in a folder if it is a kernelspec of ours."""
+    try:
+        content = json.loads((folder / "kernel.json").read_text(encoding="utf-8"))
+        own = content["metadata"]["backendai"]
+        return InstalledSpec(
+            name=folder.name.lower(),
+            display_name=str(content["display_name"]),
+            image=str(own["image"]),
+            resources={str(key): str(value) for key, value in own["resources"].items()},
+            folder=folder,
+            interpreter=str(content["argv"][0]),
+        )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None  # not in the form that we write: somebody else's
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What `uninstall` removed, and what it left alone: name → why."""
+
+    removed: tuple[InstalledSpec, ...]
+    left: Mapping[str, str]
+
+
+def uninstall(names: Iterable[str] | None, *, prefix: Path | None = None) -> Removal:
+    """Remove kernelspecs of ours.
+
+    Args:
+        names: Which; ``None`` for all.
+        prefix: As for `installed`.
+
+    Raises:
+        ConfigError: A folder cannot be removed; those before it are gone.
+    """
+    found = list(_all_specs(prefix))
+    ours = [spec for _, spec in found if spec is not None]
+    left: dict[str, str] = {}
+    if names is not None:
+        wanted = {name.lower() for name in names}
+        for name in sorted(wanted - {spec.name for spec in ours}):
+            left[name] = _why_left(name, {name for name, _ in found}, {spec.name for spec in ours})
+        ours = [spec for spec in ours if spec.name in wanted]
+    for spec in ours:
+        try:
+            shutil.rmtree(spec.folder)
+        except OSError as exc:
+            raise ConfigError(f"{spec.folder} cannot be removed: {exc.strerror}.") from exc
+    return Removal(tuple(ours), left)
+
+
+def _why_left(name: str, known: set[str], ours: set[str]) -> str:
+    if name in known:
+        return "not ours"
+    close = difflib.get_close_matches(name, ours, n=1)
+    return f"not installed; did you mean {close[0]}?" if close else "not installed"
