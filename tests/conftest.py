@@ -1,0 +1,21 @@
+"""Fixtures that several groups of tests share: an embedded manager on a real port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from backendai_kernel.local.manager import LocalManager
+
+ROOMY = {"cpu": Decimal(8), "mem": Decimal(16 * 2**30), "cuda.shares": Decimal(2)}
+"""Slots enough for several sessions, whatever the computer has."""
+
+
+@pytest.fixture
+async def manager(tmp_path: Path) -> AsyncIterator[LocalManager]:
+    """A manager of the newest release with two simulated GPUs and no session."""
+    async with LocalManager(tmp_path / "manager", slots=ROOMY) as manager:
+        yield manager
