@@ -28,6 +28,7 @@ from .errors import (
     Unauthorized,
     from_problem,
 )
+from .events import SessionEvent, read_events
 from .model import ServerVersion
 from .protocol import calls, signing
 from .protocol.calls import Call
@@ -175,7 +176,12 @@ class Client:
         self.requests += 1
         try:
             async with self._http.request(
-                call.method, url, data=body, headers=headers, allow_redirects=False
+                call.method,
+                url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                skip_auto_headers=("Content-Type",),
             ) as response:
                 self._observe(response.headers)
                 if response.status >= 300:
@@ -202,6 +208,8 @@ class Client:
     def _headers(self, call: Call[Any], path_qs: str, host: str, has_body: bool) -> dict[str, str]:
         content_type = "application/json" if has_body else "text/plain"
         headers = {"Content-Type": content_type}
+        if call.is_stream:  # signed as application/octet-stream, sent without the header (2.3)
+            content_type, headers = "application/octet-stream", {}
         if self.config.endpoint_type == "session":
             headers["X-BackendAI-Version"] = self._version or _version_text(API_VERSION)
             if cookie := read_cookie(self.config):
@@ -267,6 +275,21 @@ class Client:
             f"Nothing answers at {self.config.endpoint} ({exc.os_error.strerror or exc}).",
             hint="Check the address and the network; `backendai-kernel doctor` looks closer.",
         )
+
+    @asynccontextmanager
+    async def events(
+        self, session_id: str, name: str
+    ) -> AsyncIterator[AsyncIterator[SessionEvent]]:
+        """Follow what happens to a session; nothing from before is told again.
+
+        Raises:
+            ConnectError, APIError: As `send`; the stream may also just end.
+        """
+        if not self._version:
+            await self._negotiate()
+        call = calls.follow_events(session_id, name)
+        async with self._request(call, None) as response:
+            yield read_events(response.content)
 
     # -- version ------------------------------------------------------------------------------
 

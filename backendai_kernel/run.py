@@ -53,6 +53,11 @@ class Run:
         """The server has said that it is finished, or it was lost."""
         return self._state.is_over
 
+    @property
+    def is_waiting(self) -> bool:
+        """It waits for the answer to an `InputRequest`."""
+        return self._waiting is not None
+
     async def __aenter__(self) -> Run:
         await self.session.turn.acquire()  # a session runs one thing at a time
         return self

@@ -32,6 +32,7 @@ class Call(Generic[T]):
         what: What is tried, as the subject of a sentence.
         is_read: Sending it twice does no harm, so it may be sent again when the answer is lost.
         signed: Whether the request carries a signature.
+        is_stream: The answer is a stream of events that ends when somebody ends it.
     """
 
     method: str
@@ -42,6 +43,7 @@ class Call(Generic[T]):
     what: str = "The request"
     is_read: bool = False
     signed: bool = True
+    is_stream: bool = False
 
 
 def _session(session: str, suffix: str = "", query: Mapping[str, str] | None = None) -> str:
@@ -166,6 +168,22 @@ def get_logs(session: str) -> Call[str]:
         inside=("result", "logs"),
         what="Asking for the session's log",
         is_read=True,
+    )
+
+
+def follow_events(session_id: str, name: str) -> Call[None]:
+    """Follow a session's events as they happen (API reference 5.5; recording 50).
+
+    Servers up to 25.12 go by the id, later ones by the name, which must be that of a live session.
+    """
+    query = urlencode({"sessionName": name, "sessionId": session_id, "scope": "*"})
+    return Call(
+        "GET",
+        f"/events/session?{query}",
+        type(None),
+        what="Following the session's events",
+        is_read=True,
+        is_stream=True,
     )
 
 

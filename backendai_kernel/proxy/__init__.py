@@ -1,0 +1,1 @@
+"""The Jupyter kernel: an IPythonKernel whose cells run in a session."""

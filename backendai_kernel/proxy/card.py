@@ -1,0 +1,88 @@
+"""The card of a session that starts: shown once, updated in place, and left telling how it went."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import BackendError
+from ..start import Progress
+from ..views import Card, card_html, card_text
+
+_TICK = 1.0  # seconds between two updates when only the time has changed
+_EARLIEST = 0.2  # a session that is there at once needs no card that waits
+
+
+class StartCard:
+    """Use it as a context manager around the start."""
+
+    def __init__(
+        self, send: Callable[[str, dict[str, Any]], None], image: str, resources: tuple[str, ...]
+    ) -> None:
+        self._send = send
+        self._what = " ".join([image, *resources])
+        self._where = "Backend.AI"
+        self._progress = Progress("CONNECTING")
+        self._began = time.monotonic()
+        self._display_id = f"backendai-{uuid.uuid4().hex}"
+        self._is_shown = False
+        self._last = ""
+        self._ticking: asyncio.Task[None] | None = None
+        self._done: Card | None = None
+
+    async def __aenter__(self) -> StartCard:
+        self._ticking = asyncio.create_task(self._tick())
+        return self
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
+        if error is None and self._done is not None:
+            self._show(self._done)
+        elif isinstance(error, BackendError):
+            if self._is_shown:  # the error itself follows: the card need not say it as well
+                self._show(self._card("failed"))
+        elif error is not None and self._is_shown:
+            self._show(self._card("cancelled", "Nothing was left running."))
+
+    def progress(self, progress: Progress) -> None:
+        """Take note of how far the session is."""
+        changed = (progress.status_name, progress.note) != (
+            self._progress.status_name,
+            self._progress.note,
+        )
+        self._progress = progress
+        if changed and self._is_shown:
+            self._show(self._card("waiting", progress.note))
+
+    def ready(self, name: str, endpoint: str, is_local: bool) -> None:
+        """The session runs."""
+        where = "this computer" if is_local else endpoint.partition("//")[2]
+        self._where = f"{name} on {where}"
+        self._done = self._card("ready")
+
+    def _card(self, state: str, note: str = "") -> Card:
+        seconds = time.monotonic() - self._began
+        return Card(state, self._progress.status_name, self._what, self._where, seconds, note)
+
+    async def _tick(self) -> None:
+        await asyncio.sleep(_EARLIEST)
+        while True:
+            self._show(self._card("waiting", self._progress.note))
+            await asyncio.sleep(_TICK)
+
+    def _show(self, card: Card) -> None:
+        text = card_text(card)
+        if text == self._last:
+            return
+        kind = "update_display_data" if self._is_shown else "display_data"
+        self._is_shown, self._last = True, text
+        content = {
+            "data": {"text/plain": text, "text/html": card_html(card)},
+            "metadata": {},
+            "transient": {"display_id": self._display_id},
+        }
+        self._send(kind, content)

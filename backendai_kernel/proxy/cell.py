@@ -1,0 +1,181 @@
+"""One cell on its way: the session is had, the code runs, and all that comes back is shown.
+
+`Cell.run` lives on the kernel's loop; what it asks of the lane runs on the portal's. Messages cross
+over in order, so all output of a cell is out before its reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from typing import Any
+
+from ..errors import BackendError
+from ..portal import Portal
+from ..protocol.envelope import Message
+from ..protocol.run import Event, InputRequest
+from .card import StartCard
+from .lanes import QueryLane
+from .outputs import Failure, Translator
+
+Send = Callable[[str, dict[str, Any]], None]
+AskFrontEnd = Callable[[str, bool], Awaitable[str]]
+
+_IGNORED_AFTER = 3.0  # seconds after an interrupt until we say that the code takes no notice
+
+
+class Cell:
+    """One cell that runs in the session."""
+
+    def __init__(
+        self,
+        portal: Portal,
+        lane: QueryLane,
+        send: Send,
+        ask: AskFrontEnd | None,
+        silent: bool = False,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            send: Sends a message to the front end, as an answer to this cell.
+            ask: Asks the front end for a line; ``None`` when it can give none.
+            silent: No results are shown, and no card.
+        """
+        self._portal = portal
+        self._lane = lane
+        self._send = send
+        self._ask = ask
+        self._silent = silent
+        self._loop = asyncio.get_running_loop()
+        self._work: Future[None] | None = None
+        self._is_running_code = False
+        self._interrupts = 0
+        self._no_stdin = False
+
+    async def run(self, code: str, execution_count: int) -> Failure | None:
+        """Run the cell; return how it failed, which the front end has then been told."""
+        translator = Translator(execution_count, silent=self._silent)
+        try:
+            if not self._lane.is_open:
+                await self._open()
+            translator.plain = self._lane.is_plain
+            await self._execute(code, translator)
+        except BackendError as exc:
+            return self._failed(type(exc).__name__, str(exc))
+        except asyncio.CancelledError:
+            if not self._interrupts:
+                raise
+            return self._failed("KeyboardInterrupt", "")
+        if self._no_stdin and translator.failure is not None:
+            return translator.failure
+        return translator.failure
+
+    def _failed(self, ename: str, evalue: str) -> Failure:
+        failure = Failure(ename, evalue, [f"{ename}: {evalue}" if evalue else ename])
+        self._send("error", failure.content)
+        return failure
+
+    async def _open(self) -> None:
+        card = StartCard(self._send, self._lane.wish.image, self._lane.wish.resources)
+        opening = self._lane.open(lambda progress: self._here(card.progress, progress))
+        self._work = self._portal.start(opening)
+        try:
+            async with card:
+                await asyncio.wrap_future(self._work)
+                client, session = self._lane.client, self._lane.session
+                if client is not None and session is not None:
+                    card.ready(session.name, client.config.endpoint, client.config.is_local)
+        finally:
+            self._work = None
+
+    async def _execute(self, code: str, translator: Translator) -> None:
+        def publish(event: Event | Message) -> None:
+            self._here(self._publish, translator, event)
+
+        self._is_running_code = True
+        self._work = self._portal.start(self._lane.execute(code, publish, self._answer))
+        try:
+            await asyncio.wrap_future(self._work)
+        finally:
+            self._is_running_code = False
+            self._work = None
+
+    def _here(self, function: Callable[..., None], *args: Any) -> None:
+        """Call *function* on the kernel's loop; calls keep their order."""
+        self._loop.call_soon_threadsafe(function, *args)
+
+    def _publish(self, translator: Translator, event: Event | Message) -> None:
+        for kind, content in translator.translate(event):
+            self._send(kind, content)
+
+    # -- input --------------------------------------------------------------------------------
+
+    async def _answer(self, request: InputRequest) -> str:
+        """Return the line for the session's ``input()``; runs on the portal's loop."""
+        if self._ask is None:
+            # As ipykernel: the code fails. Nothing but an interrupt ends a read over there.
+            self._no_stdin = True
+            self._here(
+                self._send,
+                "stream",
+                {
+                    "name": "stderr",
+                    "text": "StdinNotImplementedError: input() was called, but this front end "
+                    "does not support input requests.\n",
+                },
+            )
+            await self._lane.interrupt()
+            raise asyncio.CancelledError
+        asking = asyncio.run_coroutine_threadsafe(
+            _as_coroutine(self._ask, request.prompt, request.is_password), self._loop
+        )
+        return await asyncio.wrap_future(asking)
+
+    # -- interrupt ----------------------------------------------------------------------------
+
+    def interrupt(self) -> None:
+        """Interrupt the cell, from any thread or signal handler.
+
+        A first time the session's code is interrupted and the cell ends with it; while the session
+        is only being started, that is cancelled. A second time the cell ends at once, and the
+        session brings its code to an end in the background.
+        """
+        self._interrupts += 1
+        self._here(self._interrupted)
+
+    def _interrupted(self) -> None:
+        if self._work is None:
+            return
+        if not self._is_running_code or self._interrupts > 1:
+            self._work.cancel()
+            return
+        sent = self._portal.start(self._lane.interrupt())
+        sent.add_done_callback(lambda done: self._here(self._told, done))
+        self._loop.call_later(_IGNORED_AFTER, self._still_running, self._work, time.monotonic())
+
+    def _told(self, sent: Future[None]) -> None:
+        if not sent.cancelled() and isinstance(error := sent.exception(), BackendError):
+            self._say(f"The interrupt did not reach the session: {error}\n")
+
+    def _still_running(self, work: Future[None], since: float) -> None:
+        if self._work is work and not work.done():
+            self._say(
+                "The code has not stopped: it takes no notice of interrupts, or its interpreter "
+                "is gone.\nInterrupt again to leave it, or restart the kernel for a fresh "
+                "interpreter.\n"
+            )
+
+    def _say(self, text: str) -> None:
+        self._send("stream", {"name": "stderr", "text": text})
+
+    def abandon(self) -> None:
+        """End the cell at once, from any thread: the kernel is about to go."""
+        self._interrupts += 2
+        self._here(self._interrupted)
+
+
+async def _as_coroutine(ask: AskFrontEnd, prompt: str, password: bool) -> str:
+    return await ask(prompt, password)

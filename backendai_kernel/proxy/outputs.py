@@ -1,0 +1,145 @@
+"""What a run brings → what a front end is sent.
+
+Each outgoing message is a pair of its type and its content, so this needs neither socket nor loop.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..protocol.envelope import Message
+from ..protocol.run import Event, Finished, Media, PhaseEnded, Text
+
+Outgoing = tuple[str, dict[str, Any]]
+"""A message for the front end: its type and its content."""
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_LAST_LINE = re.compile(r"^(?P<name>[A-Za-z_][\w.]*)(?::\s?(?P<value>.*))?$", re.DOTALL)
+_RULE = "-" * 60  # the head of an IPython traceback has 75 of them
+
+
+@dataclass(slots=True)
+class Failure:
+    """How a cell failed: what a front end's ``error`` message and the reply say."""
+
+    ename: str
+    evalue: str
+    traceback: list[str]
+
+    @property
+    def content(self) -> dict[str, Any]:
+        return {"ename": self.ename, "evalue": self.evalue, "traceback": self.traceback}
+
+
+@dataclass(slots=True)
+class Translator:
+    """Turns the events of one cell into messages, and remembers whether it failed.
+
+    Attributes:
+        execution_count: The cell's number in the notebook.
+        silent: No ``execute_result``; what is printed is shown all the same, as ipykernel does.
+        plain: The session sends no envelopes: an error is known by its traceback on stderr.
+        failure: Set when the cell failed.
+    """
+
+    execution_count: int
+    silent: bool = False
+    plain: bool = False
+    failure: Failure | None = None
+    exit_code: int | None = None
+    _held: Text | None = field(default=None, repr=False)
+
+    def translate(self, event: Event | Message) -> Iterator[Outgoing]:
+        """Yield what to send for an event, in order."""
+        if isinstance(event, Finished):
+            self.exit_code = event.exit_code
+            yield from self._finish()
+            return
+        yield from self._release()
+        match event:
+            case Text(stream="stderr", text=text) if self.plain and _looks_like_error(text):
+                self._held = event  # an error, if it turns out to be the last thing said
+            case Text(stream, text):
+                yield "stream", {"name": stream, "text": text}
+            case Media(mime, data):
+                yield "display_data", {"data": {mime: data}, "metadata": {}, "transient": {}}
+            case Message("error", content):
+                self.failure = _failure(content)
+                yield "error", self.failure.content
+            case Message("execute_result", content) if not self.silent:
+                yield (
+                    "execute_result",
+                    {
+                        "data": _bundle(content),
+                        "metadata": content.get("metadata") or {},
+                        "execution_count": self.execution_count,
+                    },
+                )
+            case Message("display_data" | "update_display_data" as kind, content):
+                yield (
+                    kind,
+                    {
+                        "data": _bundle(content),
+                        "metadata": content.get("metadata") or {},
+                        "transient": content.get("transient") or {},
+                    },
+                )
+            case PhaseEnded(phase, exit_code) if exit_code:
+                yield "stream", {"name": "stderr", "text": f"[{phase} failed: {exit_code}]\n"}
+
+    def _release(self) -> Iterator[Outgoing]:
+        if self._held is not None:
+            held, self._held = self._held, None
+            yield "stream", {"name": held.stream, "text": held.text}
+
+    def _finish(self) -> Iterator[Outgoing]:
+        # Servers before 25.11 say 0 for a failed cell too, so the traceback is what counts.
+        if self._held is not None:
+            self.failure, self._held = failure_from_text(self._held.text), None
+            yield "error", self.failure.content
+        elif self.plain and self.exit_code and self.failure is None:
+            self.failure = Failure("SystemExit", str(self.exit_code), [])
+            yield "error", self.failure.content
+
+
+def _bundle(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a MIME bundle whose keys are bare types: front ends know no parameters."""
+    data = content.get("data")
+    if not isinstance(data, dict):
+        return {}
+    return {str(mime).partition(";")[0].strip(): value for mime, value in data.items()}
+
+
+def _failure(content: dict[str, Any]) -> Failure:
+    traceback = content.get("traceback")
+    return Failure(
+        str(content.get("ename", "Error")),
+        str(content.get("evalue", "")),
+        [str(line) for line in traceback] if isinstance(traceback, list) else [],
+    )
+
+
+def _looks_like_error(text: str) -> bool:
+    """Tell an IPython traceback from other text on stderr (recordings 11, 21)."""
+    plain = _ANSI.sub("", text).rstrip()
+    last = plain.rpartition("\n")[2]
+    if plain.startswith(_RULE) or "Traceback (most recent call last)" in plain:
+        return True
+    return bool(re.match(r"\s*(Cell In ?\[|File |Input In )", plain)) and bool(
+        _LAST_LINE.match(last)
+    )
+
+
+def failure_from_text(text: str) -> Failure:
+    """Return the error that a traceback on stderr tells of: the last line names it."""
+    plain = _ANSI.sub("", text).strip("\n")
+    lines = plain.split("\n")
+    for index in range(len(lines) - 1, -1, -1):
+        match = _LAST_LINE.match(lines[index])
+        if match and (match["value"] is not None or match["name"][0].isupper()):
+            value = "\n".join([match["value"] or "", *lines[index + 1 :]]).strip()
+            return Failure(match["name"].rpartition(".")[2], value, text.rstrip("\n").split("\n"))
+    return Failure("Error", lines[-1], text.rstrip("\n").split("\n"))
