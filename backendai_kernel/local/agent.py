@@ -91,6 +91,7 @@ class Container:
         self.spec = spec
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._executing = asyncio.Event()
+        self._restarting = False
 
     # --- life --------------------------------------------------------------------------------
 
@@ -172,7 +173,8 @@ class Container:
             asked.cancel()
         self._runs.close("the container is gone")
         self._forget()
-        self.ended.set_result(status)
+        if not self._restarting:
+            self.ended.set_result(status)
 
     def _forget(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -186,13 +188,16 @@ class Container:
         await asyncio.shield(self._end)
 
     async def restart(self) -> None:
-        """Replace the process tree by a new one in the same work folder.
+        """Replace the process tree by a new one in the same work folder; ``ended`` waits on.
 
         Raises:
-            AgentFailure: The new one did not start.
+            AgentFailure: The new one did not start, and the container has ended.
         """
-        await self.stop()
-        self.ended = asyncio.get_running_loop().create_future()
+        self._restarting = True
+        try:
+            await self.stop()
+        finally:
+            self._restarting = False
         await self._start()
 
     async def kill_runner(self) -> None:
@@ -258,11 +263,12 @@ class Container:
         if kind == "begun":
             self._executing.set()
         elif kind == "ready":
+            self._executing.clear()  # bootstrap.sh is over
             self._ready.set_result(json.loads(payload)["pid"])
         elif kind == "completion":
             self._completions.pop(0).set_result(payload)
         else:
-            if kind == "finished":
+            if kind.endswith("finished"):
                 self._executing.clear()
             self._runs.deliver(kind, payload)
 

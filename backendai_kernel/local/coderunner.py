@@ -80,6 +80,7 @@ class CodeRunner:
         self._output: asyncio.Queue[tuple[str, str]] | None = None
         self._paused = False
         self._requests: set[asyncio.Task[dict[str, Any]]] = set()
+        self._waiting: set[asyncio.Task[Any] | None] = set()
         self._closed = ""
         self._decoders = _new_decoders()
 
@@ -140,9 +141,13 @@ class CodeRunner:
             raise
 
     def close(self, reason: str) -> None:
-        """End every request, now and later, with an `AgentFailure` that says *reason*."""
+        """Refuse what comes from now on, with an `AgentFailure` that says *reason*.
+
+        What waits for its turn is refused as well. What has its turn is answered as if the code
+        still ran (recordings 36, 37).
+        """
         self._closed = reason
-        for request in self._requests:
+        for request in self._requests & self._waiting:
             request.cancel()
 
     async def _serve(
@@ -163,7 +168,12 @@ class CodeRunner:
         if self._output is None:
             self._output = line.records
         elif self._current_id != run_id:
-            await line.turn.wait()
+            request = asyncio.current_task()
+            self._waiting.add(request)
+            try:
+                await line.turn.wait()
+            finally:
+                self._waiting.discard(request)
             line.turn.clear()
         self._current_id = run_id
         if self._output is not line.records:

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -24,6 +25,31 @@ from .outputs import exit_code_of, records_of
 NO_INTERPRETER = 127  # exit code of every run of a session whose interpreter did not come up
 _DELIMITER = b"<IDS|MSG>"
 _ASK_AGAIN_MS = 100
+_LATE_REPLY_MS = 2000
+_NOT_BEGUN_LIMIT = 1.0  # seconds that an interrupt waits for a cell to begin
+
+# A configuration of IPython that tells us when a cell has really begun: until then, ipykernel
+# takes a SIGINT for its own and the cell gets no answer. The server writes this file too, to have
+# Matplotlib draw inline; ipykernel does that by itself, without loading Matplotlib at the start.
+_CONFIG = """\
+import ast
+import os
+
+
+class _Begun(ast.NodeTransformer):
+    def visit(self, node):
+        try:
+            fd = os.open({signal!r}, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            return node
+        os.write(fd, b"!")
+        os.close(fd)
+        return node
+
+
+c = get_config()  # noqa
+c.InteractiveShell.ast_transformers = [_Begun()]
+"""
 
 
 class NoInterpreter(Exception):
@@ -46,6 +72,10 @@ class Interpreter:
         self._key = uuid.uuid4().hex
         self._base = folder / "kernel"
         self._count = 0
+        self._lock = threading.Lock()  # over the next two
+        self._begun = True
+        self._interrupted = False
+        self._configure(folder, work)
         connection = folder / "connection.json"
         connection.touch(0o600)
         connection.write_text(json.dumps(self._connection()))
@@ -58,6 +88,16 @@ class Interpreter:
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
         self.pid = self._process.pid
+
+    def _configure(self, folder: Path, work: Path) -> None:
+        signal_path = folder / "begun"
+        os.mkfifo(signal_path, 0o600)
+        # Opened for both, so that it is never at its end.
+        self._signal = os.open(signal_path, os.O_RDWR | os.O_NONBLOCK)
+        profile = work / ".ipython" / "profile_default"
+        profile.mkdir(parents=True, exist_ok=True)
+        config = _CONFIG.format(signal=str(signal_path))
+        (profile / "ipython_kernel_config.py").write_text(config)
 
     def _connection(self) -> dict[str, object]:
         ports = {f"{name}_port": n for n, name in enumerate(_CHANNELS, 1)}
@@ -95,9 +135,11 @@ class Interpreter:
         self._poller = zmq.Poller()
         self._poller.register(self._iopub, zmq.POLLIN)
         self._poller.register(self._stdin, zmq.POLLIN)
+        self._poller.register(self._signal, zmq.POLLIN)
         deadline = time.monotonic() + patience
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
+                self._process.kill()
                 raise NoInterpreter
 
     def _answers(self) -> bool:
@@ -127,10 +169,29 @@ class Interpreter:
             typed: Waits for a line that the user typed; meanwhile nothing else is read.
             begun: Called when the interpreter has begun with it.
         """
+        with self._lock:
+            self._begun = self._interrupted = False
         asked = self._send(self._shell, "execute_request", _request(code))
+        try:
+            return self._follow(asked, send, typed, begun)
+        finally:
+            with self._lock:
+                self._begun, self._interrupted = True, False
+
+    def _follow(
+        self,
+        asked: str,
+        send: Callable[[str, bytes], None],
+        typed: Callable[[], str],
+        begun: Callable[[], None],
+    ) -> int:
         exit_code = 0
         while True:
             ready = dict(self._poller.poll())
+            if self._signal in ready:
+                os.read(self._signal, 4096)
+                begun()
+                self._has_begun()
             if self._stdin in ready:
                 kind, _, content = _read(self._stdin.recv_multipart())
                 if kind == "input_request":
@@ -142,14 +203,15 @@ class Interpreter:
             content = json.loads(raw)
             if kind == "status" and content["execution_state"] == "idle":
                 break
-            if kind == "execute_input":
-                begun()
-            elif kind == "error":
+            if kind == "error":
                 exit_code = exit_code_of(content)
             for record in records_of(kind, content):
                 send(*record)
-        while _read(self._shell.recv_multipart())[1] != asked:
-            pass
+        # The reply says nothing new. It never comes when ipykernel itself took an interrupt; the
+        # server's runner then waits for ever.
+        while self._shell.poll(_LATE_REPLY_MS):
+            if _read(self._shell.recv_multipart())[1] == asked:
+                break
         return exit_code
 
     def _answer(
@@ -164,7 +226,25 @@ class Interpreter:
         self._send(self._stdin, "input_reply", {"value": typed()})
 
     def interrupt(self) -> None:
-        """Send SIGINT to the interpreter and to what it started; nothing when it is gone."""
+        """Send SIGINT to the interpreter and to what it started; nothing when it is gone.
+
+        One that comes while a cell is on its way in waits until it has begun (the server's is lost
+        in that moment). May be called while another thread executes.
+        """
+        with self._lock:
+            if not self._begun:
+                self._interrupted = True
+                threading.Timer(_NOT_BEGUN_LIMIT, self._has_begun).start()
+                return
+        self._signal_group()
+
+    def _has_begun(self) -> None:
+        with self._lock:
+            interrupted, self._begun, self._interrupted = self._interrupted, True, False
+        if interrupted:
+            self._signal_group()
+
+    def _signal_group(self) -> None:
         try:
             os.killpg(self.pid, signal.SIGINT)
         except ProcessLookupError:
