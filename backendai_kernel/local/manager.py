@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import sys
 import time
 from collections import deque
@@ -63,7 +64,8 @@ class LocalManager:
         host: Address to listen on.
         port: Port to listen on; 0 for any that is free.
         release: Which server generation to be.
-        idle_limit: `idle` is done after so many seconds with no request, no session; ``None``: never.
+        idle_limit: `idle` is set after so many seconds with no request, no stream and no session;
+            ``None``: never.
         session_idle_limit: A session that nothing holds for so many seconds is ended; ``None`` or
             0: never.
         python: Interpreter of the sessions.
@@ -73,6 +75,7 @@ class LocalManager:
         policy: Policy of the manager's own keypair.
         keypair: Its own keypair; by default a new one.
         others: More keypairs that may send requests.
+        idle: Set once it has been idle for *idle_limit*.
         start: Starts a session's process tree.
 
     Attributes:
@@ -95,9 +98,12 @@ class LocalManager:
         policy: KeyPairPolicy | None = None,
         keypair: KeyPair | None = None,
         others: Iterable[KeyPair] = (),
+        idle: asyncio.Event | None = None,
         start: Starter = start_container,
     ) -> None:
-        self.keypair = keypair or new_keypair(policy=policy or KeyPairPolicy(), password="local")
+        self.keypair = keypair or new_keypair(
+            policy=policy or KeyPairPolicy(), password=secrets.token_urlsafe(12)
+        )
         self.release = release
         self.gate = Gate(release)
         for each in (self.keypair, *others):
@@ -105,7 +111,7 @@ class LocalManager:
         self.registry = Registry()
         self.faults = Faults(self)
         self.requests: deque[Request] = deque(maxlen=_REMEMBERED)
-        self.idle = asyncio.Event()
+        self.idle = idle or asyncio.Event()
         self._root = root
         self._host = host
         self._port = port
