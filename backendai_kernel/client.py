@@ -21,6 +21,7 @@ from .config import Config, write_private
 from .errors import (
     APIError,
     BackendError,
+    ConfigError,
     ConnectError,
     ProtocolError,
     RateLimited,
@@ -212,7 +213,8 @@ class Client:
             content_type, headers = "application/octet-stream", {}
         if self.config.endpoint_type == "session":
             headers["X-BackendAI-Version"] = self._version or _version_text(API_VERSION)
-            if cookie := read_cookie(self.config):
+            # A login is refused as long as a cookie from before comes with it (2.11).
+            if call.path != calls.LOGIN and (cookie := read_cookie(self.config)):
                 headers["Cookie"] = f"{_COOKIE}={cookie}"
         elif call.signed:
             headers |= self._signed(call.method, path_qs, host, content_type)
@@ -315,20 +317,56 @@ class Client:
         """Log in to a web server and keep its cookie, in a file that only the user can read.
 
         Raises:
-            Unauthorized: The password is wrong, or a one-time password is wanted.
+            Unauthorized: The password is wrong, or a one-time password is wanted: see `wants_otp`.
+            ConfigError: The cookie cannot be kept.
             ConnectError, APIError, ProtocolError: As `send`.
         """
         call = calls.login(username, password, otp)
         assert call.body is not None
-        async with self._request(call, msgspec.json.encode(call.body)) as response:
-            answer = _read(await response.read(), call)
-            cookie = response.cookies.get(_COOKIE)
+        try:
+            async with self._request(call, msgspec.json.encode(call.body)) as response:
+                answer = _read(await response.read(), call)
+                cookie = response.cookies.get(_COOKIE)
+        except APIError as exc:  # newer web servers hand on the manager's own refusal (2.11)
+            if exc.status not in (400, 401, 403):
+                raise
+            raise _login_refused(exc.slug, exc.msg or exc.title) from exc
         if not answer.authenticated or cookie is None:
-            details = str((answer.data or {}).get("details") or "wrong name or password")
-            raise Unauthorized(f"The login was refused: {details}.", status=401, msg=details)
-        assert self.config.cookie_file is not None
+            data = answer.data or {}
+            slug = str(data.get("type", "")).rsplit("/", 1)[-1]
+            raise _login_refused(slug, str(data.get("details") or data.get("title") or ""))
+        if self.config.cookie_file is None:
+            raise ConfigError("There is no place to keep the login in.")
         kept = {"endpoint": self.config.endpoint, "cookie": cookie.value}
         write_private(self.config.cookie_file, json.dumps(kept).encode())
+
+    async def logout(self) -> None:
+        """End the login on the server and forget its cookie.
+
+        The cookie is forgotten even when the server cannot be reached.
+
+        Raises:
+            ConnectError, APIError, ProtocolError: As `send`.
+        """
+        try:
+            await self.send(calls.logout())
+        finally:
+            if self.config.cookie_file is not None:
+                self.config.cookie_file.unlink(missing_ok=True)
+
+
+def _login_refused(slug: str, details: str) -> Unauthorized:
+    details = details.strip().rstrip(".") or "wrong name or password"
+    return Unauthorized(
+        f"The login was refused: {details}.", status=401, slug=slug, title=details, msg=details
+    )
+
+
+def wants_otp(refusal: Unauthorized) -> bool:
+    """Tell whether a refused login lacked a one-time password (API reference 2.11)."""
+    return (
+        refusal.slug == "require-totp-authentication" or refusal.msg.lower() == "otp not provided"
+    )
 
 
 def read_cookie(config: Config) -> str | None:

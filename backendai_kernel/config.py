@@ -11,7 +11,7 @@ import hashlib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,6 +47,7 @@ class Config:
         connect_timeout: Seconds until a connection must stand.
         read_timeout: Seconds without a byte after which an answer counts as lost; 0 for no limit.
             A poll is held for 2 s by the server, a creation for as long as the queue lasts.
+        cookie_file: Where the cookie of a login is kept; ``None``: no login is possible.
         sources: Setting → where it was read, in plain words; a default is not named.
     """
 
@@ -65,32 +66,38 @@ class Config:
 
     @classmethod
     def from_env(
-        cls, environ: Mapping[str, str], *, cwd: Path | None = None, **overrides: Any
+        cls,
+        environ: Mapping[str, str],
+        *,
+        cwd: Path | None = None,
+        with_profile: bool = True,
+        **overrides: Any,
     ) -> Config:
         """Read the settings.
+
+        What a profile tells of its endpoint (the type, the keypair, domain and group) counts for
+        that endpoint only: where another one is named, none of it is used.
 
         Args:
             environ: The environment, such as ``os.environ``.
             cwd: Where the search for a ``.env`` file begins; ``None``: no such file is read.
+            with_profile: Whether the profile file is read.
             overrides: Settings by field name that win over everything.
 
         Raises:
             ConfigError: A setting makes no sense.
         """
-        values: dict[str, Any] = {}
-        sources: dict[str, str] = {}
-        dotenv_path, dotenv = read_dotenv(cwd) if cwd is not None else (None, {})
-        profile = profile_path(environ)
-        for name, value in read_profile(profile).items():
-            values[name], sources[name] = value, str(profile)
-        for name, key in _KEYS.items():
-            for prefix in ("SORNA_", "BACKEND_"):
-                for mapping, where in ((environ, "environment"), (dotenv, str(dotenv_path))):
-                    if (text := mapping.get(prefix + key, "")) != "":
-                        values[name] = _read(name, text, prefix + key)
-                        sources[name] = f"{prefix}{key} ({where})"
+        values, sources = _from_mappings(environ, cwd)
         for name, value in overrides.items():
             values[name], sources[name] = value, "argument"
+        path = profile_path(environ)
+        profile = read_profile(path) if with_profile else {}
+        if _is_for_another(profile, values.get("endpoint")):
+            profile = {name: v for name, v in profile.items() if name not in _IN_PROFILE}
+        for name, value in profile.items():
+            if name not in values:
+                values[name], sources[name] = value, str(path)
+        values.setdefault("cookie_file", config_dir(environ) / "cookie.json")
         return _checked(cls(**values, sources=sources))
 
     @property
@@ -105,8 +112,36 @@ class Config:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _from_mappings(
+    environ: Mapping[str, str], cwd: Path | None
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the settings of the environment and the nearest ``.env`` file, and their sources."""
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    dotenv_path, dotenv = read_dotenv(cwd) if cwd is not None else (None, {})
+    for name, key in _KEYS.items():
+        for prefix in ("SORNA_", "BACKEND_"):
+            for mapping, where in ((environ, "environment"), (dotenv, str(dotenv_path))):
+                if (text := mapping.get(prefix + key, "")) != "":
+                    values[name] = _read(name, text, prefix + key)
+                    sources[name] = f"{prefix}{key} ({where})"
+    return values, sources
+
+
+def _is_for_another(profile: Mapping[str, Any], endpoint: str | None) -> bool:
+    """Tell whether *endpoint* was named and is not the one that the profile is about."""
+    if endpoint is None:
+        return False
+    return _first_endpoint(endpoint) != _first_endpoint(profile.get("endpoint", ""))
+
+
+def _first_endpoint(text: str) -> str:
+    """Return the first URL of a comma-joined list, without a trailing slash."""
+    return text.split(",")[0].strip().rstrip("/")
+
+
 def _checked(config: Config) -> Config:
-    endpoint = config.endpoint.split(",")[0].strip().rstrip("/")
+    endpoint = _first_endpoint(config.endpoint)
     if not endpoint:
         if config.access_key and "access_key" in config.sources:
             raise ConfigError(
@@ -210,6 +245,13 @@ def profile_path(environ: Mapping[str, str]) -> Path:
 
 
 _IN_PROFILE = ("endpoint", "endpoint_type", "access_key", "secret_key", "domain", "group")
+_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
+    **{name: (str, "text") for name in _IN_PROFILE},
+    "connect_timeout": ((int, float), "a number of seconds"),
+    "read_timeout": ((int, float), "a number of seconds"),
+    "verify_tls": (bool, "true or false"),
+    "mounts": (list, "a list of names"),
+}
 
 
 def read_profile(path: Path) -> dict[str, Any]:
@@ -234,16 +276,21 @@ def read_profile(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"Others can read the secret key in {path}.", hint=f"Run: chmod 600 {path}"
         )
-    known = {f.name for f in fields(Config)}
-    if unknown := sorted(set(data) - known - {"sources"}):
+    return {name: _from_profile(path, name, value) for name, value in data.items()}
+
+
+def _from_profile(path: Path, name: str, value: object) -> Any:
+    kind, words = _TYPES.get(name, (None, ""))
+    if kind is None:
         raise ConfigError(
-            f"The profile {path} has a setting that is not known: {unknown[0]}.",
-            hint=f"It may have {', '.join(_IN_PROFILE)}.",
+            f"The profile {path} has a setting that is not known: {name}.",
+            hint=f"It may have {', '.join(_TYPES)}.",
         )
-    for name, value in data.items():
-        if name in _IN_PROFILE and not isinstance(value, str):
-            raise ConfigError(f"{name} in the profile {path} must be text.")
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ConfigError(f"{name} in the profile {path} must be {words}.")
+    if isinstance(value, list):
+        return tuple(str(item) for item in value)
+    return value
 
 
 def write_profile(path: Path, settings: Mapping[str, str]) -> None:

@@ -324,6 +324,9 @@ def get_keypair() -> Call[model.KeyPair]:
 # -- login through a web server ---------------------------------------------------------------
 
 
+LOGIN = "/server/login"
+
+
 class LoginAnswer(msgspec.Struct, frozen=True):
     """Whether the login was accepted, and why not."""
 
@@ -334,7 +337,7 @@ class LoginAnswer(msgspec.Struct, frozen=True):
 def login(username: str, password: str, otp: str | None = None) -> Call[LoginAnswer]:
     """Log in to a web server; the cookie comes as a header (API reference 2.11)."""
     body = {"username": username, "password": password} | ({"otp": otp} if otp else {})
-    return Call("POST", "/server/login", LoginAnswer, body, what="Logging in", signed=False)
+    return Call("POST", LOGIN, LoginAnswer, body, what="Logging in", signed=False)
 
 
 def check_login() -> Call[LoginAnswer]:
@@ -347,6 +350,11 @@ def check_login() -> Call[LoginAnswer]:
         is_read=True,
         signed=False,
     )
+
+
+def logout() -> Call[None]:
+    """End the login that the cookie stands for."""
+    return Call("POST", "/server/logout", type(None), what="Logging out", signed=False)
 
 
 # -- resources --------------------------------------------------------------------------------

@@ -1,0 +1,346 @@
+"""``backendai-kernel``: install kernels, log in, find out what is wrong, serve on this computer."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from . import __version__, specs
+from .errors import BackendError, ConfigError
+
+_HIDDEN = ("--secret-key", "--secret", "--password")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status: 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except BackendError as exc:
+        _say_failure(exc.message, exc.hint)
+        return 1
+    except KeyboardInterrupt:
+        print(file=sys.stderr)  # the shell's prompt begins on a line of its own
+        return 130
+    except EOFError:
+        _say_failure("The input ended before everything was asked.")
+        return 1
+
+
+def _run(words: list[str]) -> int:
+    if words[:1] == [_SERVE]:
+        return _serve(words[1:])
+    parser = _parser()
+    if words and not words[0].startswith("-") and words[0] not in _COMMANDS:
+        return _unknown(words[0])
+    if any(word.partition("=")[0] in _HIDDEN for word in words):
+        # argparse would repeat the secret in its complaint
+        _say_failure(
+            "A secret is never part of a command line: others can read it there.",
+            "It is asked for without echo; for scripts there is --secret-from-stdin.",
+        )
+        return 2
+    options = parser.parse_args(words)
+    if options.command is None:
+        parser.print_help()
+        return 2
+    command: Callable[[argparse.Namespace], int] = _COMMANDS[options.command]
+    return command(options)
+
+
+def _unknown(word: str) -> int:
+    names = [*_COMMANDS, _SERVE]
+    close = difflib.get_close_matches(word, names, n=1)
+    known = ", ".join(names)
+    hint = f"Did you mean {close[0]!r}?" if close else f"The commands are {known}."
+    _say_failure(f"There is no command {word!r}.", hint)
+    return 2
+
+
+# -- the command line -------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "backendai-kernel",
+        description="Jupyter kernels whose cells run in Backend.AI sessions.",
+        epilog="`backendai-kernel COMMAND -h` tells the options of a command.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def add(name: str, description: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=description[0].lower() + description[1:].rstrip("."),
+            description=description,
+            allow_abbrev=False,
+        )
+
+    _add_install(add("install", "Add a kernel to Jupyter's launcher."))
+    _add_place(add("list", "List the kernels that were installed by this program."))
+    _add_uninstall(add("uninstall", "Remove kernels that were installed by this program."))
+    _add_login(add("login", "Log in to a Backend.AI cluster and remember it."))
+    add("logout", "Forget the cluster that login has remembered.")
+    _add_doctor(add("doctor", "Tell what is configured, what answers, and what to do next."))
+    commands.add_parser(_SERVE, help="serve sessions on this computer", add_help=False)
+    return parser
+
+
+def _add_install(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Example: backendai-kernel install -r gpu=0.5 -r mem=4g"
+    add = parser.add_argument
+    add("--profile", default="python", help="what to start from: python, python-gpu")
+    add("--image", metavar="REF", help="the sessions' image: full reference or alias")
+    add(
+        *("-r", "--resource"),
+        action="append",
+        default=[],
+        metavar="NAME=AMOUNT",
+        help="such as cpu=2, mem=4g, gpu=0.5; may be repeated",
+    )
+    add("--name", help="name of the kernelspec (default: made from image and resources)")
+    add("--display-name", metavar="TEXT", help="what the launcher shows")
+    add("--replace", action="store_true", help="replace a kernel of ours with that name")
+    _add_place(parser)
+
+
+def _add_place(parser: argparse.ArgumentParser) -> None:
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--user", action="store_true", help="in your own folder (default)")
+    place.add_argument(
+        "--sys-prefix",
+        action="store_const",
+        dest="prefix",
+        const=Path(sys.prefix),
+        help=f"in this Python environment, {sys.prefix}",
+    )
+    place.add_argument("--prefix", type=Path, metavar="DIR", help="below another folder")
+
+
+def _add_uninstall(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help="as `list` shows it")
+    parser.add_argument("--all", action="store_true", help="every one of ours")
+    parser.add_argument("--prefix", type=Path, metavar="DIR", help="look below this folder too")
+
+
+def _add_login(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "What is not given is asked for; the secret is typed without echo."
+    add = parser.add_argument
+    add("--endpoint", metavar="URL", help="such as https://manager.example.com")
+    add(
+        "--type",
+        choices=("api", "session"),
+        default="api",
+        help="api: a keypair, straight to the manager (default); session: a user name and a "
+        "password, through the web server",
+    )
+    add("--access-key", metavar="KEY", help="of the keypair, with --type api")
+    add("--username", metavar="NAME", help="with --type session")
+    add("--domain", help="domain of the sessions (default: default)")
+    add("--group", help="project of the sessions (default: default)")
+    add(
+        "--secret-from-stdin",
+        action="store_true",
+        help="read secret key or password as the first line of standard input",
+    )
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for machines")
+
+
+# -- commands ---------------------------------------------------------------------------------
+
+
+def _install(options: argparse.Namespace) -> int:
+    profile = specs.resolve_profile(
+        options.profile, image=options.image, resources=options.resource
+    )
+    name = options.name or specs.default_name(profile)
+    if options.display_name:
+        profile = replace(profile, display_name=options.display_name)
+    spec = specs.install(profile, name=name, prefix=options.prefix, is_replaced=options.replace)
+    _say(f"✓ Installed {spec.display_name!r} as {spec.name} in {_shown(spec.folder)}.")
+    if spec.folder not in {each.folder for each in specs.installed()}:
+        _say(
+            "! Jupyter does not look there by itself.",
+            f"Set JUPYTER_PATH={options.prefix / 'share' / 'jupyter'}",
+        )
+    else:
+        _say("  Choose it in Jupyter's launcher; `backendai-kernel doctor` tells if it can run.")
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    found = specs.installed(prefix=options.prefix)
+    if options.user:
+        found = [spec for spec in found if spec.folder.parent == specs.kernels_folder()]
+    if not found:
+        _say("Jupyter finds no kernels of ours.", "Run: backendai-kernel install")
+        return 0
+    rows = [("NAME", "DISPLAY NAME", "IMAGE", "RESOURCES", "WHERE")]
+    for spec in found:
+        resources = " ".join(f"{name}={amount}" for name, amount in spec.resources.items())
+        where = _shown(spec.folder.parent) + " (hidden by the one above)" * spec.is_shadowed
+        rows.append((spec.name, spec.display_name, spec.image, resources or "-", where))
+    _say(*_table(rows))
+    return 0
+
+
+def _uninstall(options: argparse.Namespace) -> int:
+    if options.all == bool(options.names):
+        _say_failure("Say which kernels to remove.", "Name them, or use --all.")
+        return 2
+    names: Iterable[str] | None = None if options.all else options.names
+    removal = specs.uninstall(names, prefix=options.prefix)
+    for spec in removal.removed:
+        _say(f"✓ Removed {spec.name} from {_shown(spec.folder.parent)}.")
+    for name, reason in removal.left.items():
+        _say_failure(f"Left {name} alone: {reason}.")
+    if options.all and not removal.removed:
+        _say("There are no kernels of ours.")
+    return 1 if removal.left else 0
+
+
+def _login(options: argparse.Namespace) -> int:
+    from .login import Wish, login
+
+    wish = Wish(
+        kind=options.type,
+        endpoint=options.endpoint,
+        user=options.access_key if options.type == "api" else options.username,
+        domain=options.domain,
+        group=options.group,
+        is_piped=options.secret_from_stdin,
+    )
+    if options.username if options.type == "api" else options.access_key:
+        raise ConfigError(
+            "--access-key belongs to --type api, and --username to --type session.",
+            hint="`backendai-kernel login -h` tells the options.",
+        )
+    account, path = login(wish, os.environ)
+    _say(
+        f"✓ You are {account}.",
+        f"✓ Wrote {_shown(path)}, which only you can read.",
+        *_overriding(os.environ),
+        "  Choose Backend.AI Python in Jupyter's launcher; `backendai-kernel doctor` looks closer.",
+    )
+    return 0
+
+
+def _overriding(environ: Mapping[str, str]) -> list[str]:
+    """Return a warning when the environment wins over the profile that was just written."""
+    names = ("ENDPOINT", "ENDPOINT_TYPE", "ACCESS_KEY", "SECRET_KEY")
+    found = [f"BACKEND_{name}" for name in names if environ.get(f"BACKEND_{name}")]
+    if not found:
+        return []
+    return [f"! {', '.join(found)} in the environment will win over it; unset it to use the login."]
+
+
+def _logout(options: argparse.Namespace) -> int:
+    from .login import logout
+
+    goodbye = logout(os.environ)
+    if goodbye.complaint:
+        _say(f"! The server was not told: {goodbye.complaint}")
+    for path in goodbye.removed:
+        _say(f"✓ Removed {_shown(path)}.")
+    if not goodbye.removed:
+        _say("You were not logged in.")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from . import doctor
+
+    marks = {doctor.OK: "✓", doctor.WARNING: "!", doctor.PROBLEM: "✗"}
+
+    async def examine() -> list[doctor.Fact]:
+        facts = []
+        async for fact in doctor.examine(os.environ, Path.cwd()):
+            facts.append(fact)
+            if not options.json:
+                _say(f"{marks[fact.state]} {fact.topic}: {fact.text}")
+                if fact.advice:
+                    _say(f"  → {fact.advice}")
+        return facts
+
+    facts = asyncio.run(examine())
+    if options.json:
+        _say(doctor.as_json(facts))
+    return 1 if doctor.has_problem(facts) else 0
+
+
+def _serve(words: list[str]) -> int:
+    """Run the embedded manager, which has a command line of its own."""
+    try:
+        from .local.serve import main as serve
+    except ModuleNotFoundError as exc:
+        if exc.name != "psutil":
+            raise
+        raise ConfigError(
+            "The embedded manager needs psutil, which is not installed.",
+            hint="Run: pip install 'backendai-kernel[local]'",
+        ) from exc
+    return serve(words)
+
+
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "install": _install,
+    "list": _list,
+    "uninstall": _uninstall,
+    "login": _login,
+    "logout": _logout,
+    "doctor": _doctor,
+}
+_SERVE = "serve"
+
+
+# -- output -----------------------------------------------------------------------------------
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        print(_writable(line, sys.stdout.encoding), flush=True)
+
+
+def _say_failure(message: str, hint: str = "") -> None:
+    print(_writable(f"✗ {message}", sys.stderr.encoding), file=sys.stderr)
+    if hint:
+        print(_writable(f"  {hint}", sys.stderr.encoding), file=sys.stderr)
+
+
+def _writable(text: str, encoding: str | None) -> str:
+    """Return the text in characters that the terminal has."""
+    encoding = encoding or "ascii"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        for mark, plain in {"✓": "ok", "✗": "x", "→": "->", "…": "..."}.items():
+            text = text.replace(mark, plain)
+        return text.encode(encoding, "replace").decode(encoding)
+    return text
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _shown(path: Path) -> str:
+    """Return a path as people write it, with ``~`` for the home folder."""
+    try:
+        return str(Path("~") / path.relative_to(Path.home()))
+    except (ValueError, RuntimeError):  # elsewhere, or there is no home
+        return str(path)
