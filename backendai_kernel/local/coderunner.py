@@ -168,6 +168,8 @@ class CodeRunner:
         if self._output is None:
             self._output = line.records
         elif self._current_id != run_id:
+            if self._closed:  # since the request came in
+                raise AgentFailure(self._closed)
             request = asyncio.current_task()
             self._waiting.add(request)
             try:
