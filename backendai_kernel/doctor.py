@@ -130,14 +130,21 @@ def _embedded(config: Config, environ: Mapping[str, str]) -> tuple[Fact, Config 
     endpoint = discovery.find(state)
     if endpoint is None:
         return _will_start(), None
-    pid = json.loads((state / discovery.STATE_FILE).read_text(encoding="utf-8"))["pid"]
     reachable = replace(
         config,
         endpoint=endpoint.url,
         access_key=endpoint.access_key,
         secret_key=endpoint.secret_key,
     )
-    return Fact("embedded manager", f"It runs at {endpoint.url} (process {pid})."), reachable
+    return Fact("embedded manager", f"It runs at {endpoint.url}{_process(state)}."), reachable
+
+
+def _process(state: Path) -> str:
+    try:
+        told = json.loads((state / discovery.STATE_FILE).read_text(encoding="utf-8"))
+        return f" (process {told['pid']})"
+    except (FileNotFoundError, ValueError, KeyError):
+        return ""  # it has stopped between two looks
 
 
 def _will_start() -> Fact:
