@@ -52,11 +52,10 @@ def phase_of(step: str) -> str:
 
 def duration(seconds: float) -> str:
     """Return a time as people say it: ``2.3 s``, ``45 s``, ``3 min 05 s``."""
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def headline(card: Card) -> str:

@@ -11,6 +11,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+_ROW = re.compile(
+    r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+"
+)  # str.splitlines would also cut at \x0c, \u2028, …
 _LINE = re.compile(r"^(?:[\w., ]+(?:=|<<)\s*)?%(bai|local)(?![\w])")
 _CELL = re.compile(r"^%%(bai|local)(?![\w])")
 _LOCAL_LINE = re.compile(r"^%local(?![\w]) ?")
@@ -39,7 +42,7 @@ def route(code: str) -> Route:
         Misplaced: A ``%bai`` or ``%local`` line stands behind code for the session, or a
             ``%local`` has nothing to run.
     """
-    lines = code.splitlines(keepends=True)
+    lines = _ROW.findall(code)
     first = next((i for i, line in enumerate(lines) if not _is_idle(line)), None)
     if first is None:
         return Route("", code)
@@ -83,8 +86,9 @@ def _refuse_later(lines: list[str], start: int) -> None:
         return
     others = [line for line in lines if line not in later]
     tidy = [line if line.endswith("\n") else line + "\n" for line in later]
-    word = later[0].split()[0]
+    word = _LINE.match(later[0])
+    assert word is not None
     raise Misplaced(
-        f"{word} must stand before the code that runs in the session.",
+        f"%{word[1]} must stand before the code that runs in the session.",
         "".join([*tidy, *others]),
     )
