@@ -92,6 +92,7 @@ class Container:
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._executing = asyncio.Event()
         self._restarting = False
+        self._last_logs = ""
 
     # --- life --------------------------------------------------------------------------------
 
@@ -177,6 +178,8 @@ class Container:
             self.ended.set_result(status)
 
     def _forget(self) -> None:
+        self._last_logs = self.logs()
+        self._log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     async def stop(self) -> None:
@@ -252,6 +255,8 @@ class Container:
 
     def logs(self) -> str:
         """Return the end of the container's log, as from a terminal: lines end in CR and LF."""
+        if self._log.closed:
+            return self._last_logs
         end = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, end - LOG_SIZE))
         return self._log.read().decode(errors="replace").replace("\n", "\r\n")
