@@ -141,7 +141,7 @@ def from_problem(status: int, problem: Mapping[str, Any], *, what: str = "The re
     slug = str(problem.get("type", "")).rsplit("/", 1)[-1]
     title = str(problem.get("title") or f"HTTP {status}")
     details = problem.get("agent-details")
-    msg = str(problem.get("msg") or (details or {}).get("title", "") or "")
+    msg = " ".join(str(problem.get("msg") or (details or {}).get("title", "") or "").split())
     kind = _BY_SLUG.get(slug) or (
         Unauthorized
         if status in (401, 403)
@@ -157,7 +157,7 @@ def from_problem(status: int, problem: Mapping[str, Any], *, what: str = "The re
         if status >= 500
         else APIError
     )
-    message, hint = _sentence(kind, slug, title, msg, what)
+    message, hint = _sentence(kind, slug, title, msg or _with_names(title, problem), what)
     return kind(
         message,
         status=status,
@@ -169,11 +169,19 @@ def from_problem(status: int, problem: Mapping[str, Any], *, what: str = "The re
     )
 
 
+def _with_names(title: str, problem: Mapping[str, Any]) -> str:
+    """Return the title with the names in ``data``, such as the folders that there are not."""
+    names = problem.get("data")
+    if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+        return f"{title.strip().rstrip('.')}: {', '.join(names)}"
+    return title
+
+
 def _sentence(kind: type[APIError], slug: str, title: str, msg: str, what: str) -> tuple[str, str]:
     doctor = "`backendai-kernel doctor` tells what is configured and from where."
     if slug == "auth-failed":
         return (
-            f"The server does not accept this keypair ({msg or title}).",
+            f"The server does not accept this keypair ({msg}).",
             f"Check BACKEND_ACCESS_KEY and BACKEND_SECRET_KEY. {doctor}",
         )
     if slug == "invalid-auth-params" and "sync" in msg.lower():
@@ -182,10 +190,10 @@ def _sentence(kind: type[APIError], slug: str, title: str, msg: str, what: str) 
             f"Set this computer's clock, then try again. {doctor}",
         )
     if kind is Unauthorized:
-        return f"{what} is not allowed: {_dot(msg or title)}", "Ask the cluster's administrator."
+        return f"{what} is not allowed: {_dot(msg)}", "Ask the cluster's administrator."
     if kind is QuotaExceeded:
         return (
-            f"The quota is used up: {_dot(msg or title)}",
+            f"The quota is used up: {_dot(msg)}",
             "End a session that you no longer need, or ask for less.",
         )
     if kind is RateLimited:
@@ -193,12 +201,23 @@ def _sentence(kind: type[APIError], slug: str, title: str, msg: str, what: str) 
             "Too many requests were sent with this keypair in the last 15 minutes.",
             "Wait a moment, then try again.",
         )
+    if slug == "not-implemented":
+        return f"{what} is not possible on this server: {_dot(msg)}", ""
     if kind is ServerError:
         return (
-            f"{what} failed on the server: {_dot(msg or title)}",
+            f"{what} failed on the server: {_dot(msg)}",
             "Try again in a moment; if it goes on, tell the cluster's administrator.",
         )
-    return f"{what} was refused: {_dot(msg or title)}", ""
+    hint = next((hint for words, hint in _NEXT_STEPS.items() if words in msg.lower()), "")
+    return f"{what} was refused: {_dot(msg)}", hint
+
+
+_NEXT_STEPS = {  # words in the server's own detail → what to do
+    "invalid group": "Set BACKEND_GROUP to a project that you belong to.",
+    "inactive domain": "Set BACKEND_DOMAIN to your own domain.",
+    "image minimum": "Ask for at least that, for example with `backendai-kernel install -r …`.",
+    "no such virtual folder": "Check BACKEND_VFOLDER_MOUNTS.",
+}
 
 
 def _dot(text: str) -> str:

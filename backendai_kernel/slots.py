@@ -95,7 +95,7 @@ def parse_words(words: Iterable[str]) -> dict[str, Decimal]:
             amount = parse_size(text, default_unit="m")
         else:
             amount = _number(word, text.strip())
-        if amount <= 0 or not amount.is_finite():
+        if not amount.is_finite() or amount <= 0:
             raise ConfigError(f"{word!r} asks for nothing: the amount must be above zero.")
         wanted[name] = amount
     return wanted
@@ -130,12 +130,16 @@ def resolve(wanted: Slots, known: Iterable[str]) -> dict[str, Decimal]:
         known: Slot names of the server (``GET /config/resource-slots``).
 
     Raises:
-        ConfigError: The server has no such slot.
+        ConfigError: The server has no such slot, or two names mean the same one.
     """
     names = sorted(known)
     resolved: dict[str, Decimal] = {}
     for name, amount in wanted.items():
         slot = name if name in names else _accelerator(name, amount, names)
+        if slot in resolved:
+            raise ConfigError(
+                f"{slot} is asked for twice.", hint=f"{name} means {slot} on this server."
+            )
         resolved[slot] = amount
     return resolved
 
