@@ -149,8 +149,12 @@ def _checked(config: Config) -> Config:
                 hint="Set BACKEND_ENDPOINT to the URL of your Backend.AI manager.",
             )
         return replace(config, endpoint="", endpoint_type=LOCAL)
-    parts = urlsplit(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if "@" in endpoint:  # not repeated: it may be a password
+        raise ConfigError(
+            "The endpoint has a name or a password in it, which no manager takes.",
+            hint="Write it as https://manager.example.com, and log in with `backendai-kernel login`.",
+        )
+    if not _is_url(endpoint):
         raise ConfigError(
             f"The endpoint {endpoint!r} is not a URL.",
             hint="Write it as https://manager.example.com (BACKEND_ENDPOINT).",
@@ -166,6 +170,14 @@ def _checked(config: Config) -> Config:
             hint="Run `backendai-kernel login`, or set BACKEND_ACCESS_KEY and BACKEND_SECRET_KEY.",
         )
     return replace(config, endpoint=_without_default_port(endpoint))
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that are none
+        return False
 
 
 def _without_default_port(endpoint: str) -> str:

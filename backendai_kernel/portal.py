@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_TIDY = 5.0  # seconds that an interrupted caller waits for the clean-up of its work
+
 
 class Portal:
     """A thread with an event loop, started when it is first needed."""
@@ -54,13 +56,25 @@ class Portal:
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Do *work* on the loop and wait for it, from any thread but the portal's own.
 
-        An interrupt (``KeyboardInterrupt``) cancels the work, waits for its clean-up, and goes on.
+        An interrupt (``KeyboardInterrupt``) cancels the work, waits for its clean-up for some
+        seconds, and goes on; a second one does not wait.
         """
-        future = self.start(work)
+        began, over = threading.Event(), threading.Event()
+
+        async def watched() -> T:
+            began.set()
+            try:
+                return await work
+            finally:
+                over.set()
+
+        future = self.start(watched())
         try:
             return future.result()
         except KeyboardInterrupt:
+            began.wait(_TIDY)  # cancelled before its first step, the work would never tidy up
             future.cancel()
+            over.wait(_TIDY)
             raise
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:

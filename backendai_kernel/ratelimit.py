@@ -16,6 +16,8 @@ _RESERVE = 0.2  # below this share of the window's budget, polls are spread out
 _LONGEST_GAP = 10.0  # seconds between two polls at the most
 _FIRST_REFUSAL = 5.0  # seconds to wait when the server does not say how long
 _LONGEST_REFUSAL = 60.0
+_JITTER = 1.1  # so that not all who were refused come back at the same moment
+_BELIEVED = _LONGEST_REFUSAL * _JITTER
 
 
 class RateLimit:
@@ -66,7 +68,7 @@ class RateLimit:
         if retry_after is None:
             retry_after = _FIRST_REFUSAL * 2**self._refusals
         self._refusals = min(self._refusals + 1, 6)
-        wait = min(max(retry_after, 0.1), _LONGEST_REFUSAL) * random.uniform(1.0, 1.1)
+        wait = min(max(retry_after, 0.1), _LONGEST_REFUSAL) * random.uniform(1.0, _JITTER)
         self._blocked_until = now + wait
         self._tell()
         return wait
@@ -75,7 +77,7 @@ class RateLimit:
         """Return the seconds until requests may be sent again, 0 for now."""
         until = max(self._blocked_until, self._told())
         # A moment far ahead comes from a clock that was set; do not believe it.
-        return max(0.0, min(until - self._clock(), _LONGEST_REFUSAL * 1.1))
+        return max(0.0, min(until - self._clock(), _BELIEVED))
 
     def gap(self) -> float:
         """Return the seconds to wait before the next poll of a run, so that the budget lasts."""
@@ -87,10 +89,13 @@ class RateLimit:
         return min(left / max(self.remaining, 1), _LONGEST_GAP)
 
     def _tell(self) -> None:
-        if self._shared is not None:
-            from .config import write_private
+        # Another's longer refusal stays, unless it lies so far ahead that a clock was set.
+        told = self._told()
+        if self._shared is None or self._blocked_until <= told <= self._clock() + _BELIEVED:
+            return
+        from .config import write_private
 
-            write_private(self._shared, f"{self._blocked_until:.3f}".encode())
+        write_private(self._shared, f"{self._blocked_until:.3f}".encode())
 
     def _told(self) -> float:
         if self._shared is None:
