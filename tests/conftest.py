@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from backendai_kernel.local.manager import LocalManager
+from tests.signed import Signed, signed
 
 ROOMY = {"cpu": Decimal(8), "mem": Decimal(16 * 2**30), "cuda.shares": Decimal(2)}
 """Slots enough for several sessions, whatever the computer has."""
@@ -19,3 +20,10 @@ async def manager(tmp_path: Path) -> AsyncIterator[LocalManager]:
     """A manager of the newest release with two simulated GPUs and no session."""
     async with LocalManager(tmp_path / "manager", slots=ROOMY) as manager:
         yield manager
+
+
+@pytest.fixture
+async def api(manager: LocalManager) -> AsyncIterator[Signed]:
+    """Signed requests to `manager`."""
+    async with signed(manager) as api:
+        yield api

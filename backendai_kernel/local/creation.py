@@ -17,7 +17,9 @@ from .core import DOMAIN, GROUP, GROUP_ID, SCALING_GROUP, Core, answer, json_bod
 from .images import LocalImage
 from .sessions import SessionRecord, Wanted
 
-_SHMEM = Decimal(64 * 2**20)
+DEFAULT_SHMEM = Decimal(64 * 2**20)
+"""Shared memory of a session that asks for none, in bytes."""
+
 _TYPES = ("interactive", "batch")
 
 
@@ -114,7 +116,7 @@ def _wanted(core: Core, body: Mapping[str, Any], name: str, image: LocalImage, w
     if kind == "batch" and not command:
         raise problems.invalid_params("Batch sessions must have a non-empty startup command.")
     options = config.get("resource_opts") or config.get("resourceOpts") or {}
-    shmem = _amount("mem", options["shmem"]) if options.get("shmem") else _SHMEM
+    shmem = _amount("mem", options["shmem"]) if options.get("shmem") else DEFAULT_SHMEM
     ports = config.get("preopen_ports") or config.get("preopenPorts") or ()
     slots = _slots(core, config.get("resources") or {}, image, shmem)
     # The quota is looked at before the minimum: recording 63 asks for less than that.

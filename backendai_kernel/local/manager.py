@@ -34,7 +34,7 @@ from .lifecycle import Lifecycle, Starter
 from .release import RELEASES, Release
 from .routes import add_routes
 from .scheduler import Capacity, machine_slots
-from .sessions import Registry, SessionRecord, utcnow
+from .sessions import Registry, SessionRecord, Wanted, utcnow
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -176,6 +176,18 @@ class LocalManager:
         await self._core.lifecycle.close()
         self._core.hub.close()
         await self._runner.cleanup()
+
+    def enqueue(self, wanted: Wanted) -> SessionRecord:
+        """Put a session in the queue without a request; `SessionRecord.settled` tells when it runs.
+
+        Raises:
+            Problem: Its owner has as many sessions as the policy allows.
+        """
+        return self._core.lifecycle.enqueue(wanted)
+
+    def end(self, record: SessionRecord, reason: str = "user-requested") -> None:
+        """Begin to end a session; `SessionRecord.over` tells when it has."""
+        self._core.lifecycle.end(record, reason, forced=True)
 
     def session(self, ref: str) -> SessionRecord:
         """Return the live session of that name or id.

@@ -197,7 +197,8 @@ async def status_history(core: Core, request: web.Request) -> web.Response:
 
 async def start_service(core: Core, request: web.Request) -> web.Response:
     """Refuse: there is no app proxy here, as in recording 64; use ``tcpproxy``."""
-    session(core, request)
+    if core.registry.named(request.match_info["session"], owner(core, request)) is None:
+        raise problems.no_such_session_of_user(request.match_info["session"])
     raise problems.unavailable("No coordinator configured for this resource group")
 
 

@@ -95,6 +95,13 @@ def no_such_session(ref: str | None) -> Problem:
     return Problem(404, "object-not-found", "No such session.", "session_read_not-found", msg)
 
 
+def no_such_session_of_user(name: str) -> Problem:
+    """The same in the words of ``start-service`` (recording 61)."""
+    problem = no_such_session(name)
+    problem.msg = f"Session (name={name}) does not exist for the user."
+    return problem
+
+
 def no_such_image(reference: str, architecture: str) -> Problem:
     msg = (
         f"Unknown image references: identifier:ImageIdentifier(canonical={reference!r}, "

@@ -117,7 +117,9 @@ async def check_presets(core: Core, request: web.Request) -> web.Response:
                 name: "Infinity" if limits is None else _text(limits.get(name, Decimal(0)))
                 for name in free
             },
-            "keypair_using": {name: _text(used.get(name, Decimal(0))) for name in free},
+            # Only what sessions use, and every slot when there is no session (recording 05).
+            "keypair_using": {name: _text(amount) for name, amount in used.items()}
+            or dict.fromkeys(free, "0"),
             "keypair_remaining": {
                 name: "Infinity" if limits is None else _text(remaining[name]) for name in free
             },

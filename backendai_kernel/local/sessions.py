@@ -93,7 +93,7 @@ class SessionRecord:
         """What it takes: the request while it waits, nothing once it is over (recordings 36, 67)."""
         if self.status.is_over:
             return {}
-        return self.allocated or dict(sorted(self.wanted.slots.items()))
+        return dict(sorted((self.allocated or self.wanted.slots).items()))
 
     def brief(self) -> dict[str, Any]:
         """Return how an ambiguous name's answer tells of it (recording 92)."""
