@@ -23,6 +23,11 @@ from .outputs import Failure, Translator
 Send = Callable[[str, dict[str, Any]], None]
 AskFrontEnd = Callable[[str, bool], Awaitable[str]]
 
+_WHY_NO_STDIN = "input() was called, but this front end does not support input requests."
+_NO_STDIN = Failure(
+    "StdinNotImplementedError", _WHY_NO_STDIN, [f"StdinNotImplementedError: {_WHY_NO_STDIN}"]
+)
+
 _IGNORED_AFTER = 3.0  # seconds after an interrupt until we say that the code takes no notice
 
 
@@ -69,8 +74,6 @@ class Cell:
             if not self._interrupts:
                 raise
             return self._failed("KeyboardInterrupt", "")
-        if self._no_stdin and translator.failure is not None:
-            return translator.failure
         return translator.failure
 
     def _failed(self, ename: str, evalue: str) -> Failure:
@@ -109,6 +112,8 @@ class Cell:
 
     def _publish(self, translator: Translator, event: Event | Message) -> None:
         for kind, content in translator.translate(event):
+            if kind == "error" and self._no_stdin:  # the interrupt was ours, this is the reason
+                translator.failure, content = _NO_STDIN, _NO_STDIN.content
             self._send(kind, content)
 
     # -- input --------------------------------------------------------------------------------
@@ -118,15 +123,6 @@ class Cell:
         if self._ask is None:
             # As ipykernel: the code fails. Nothing but an interrupt ends a read over there.
             self._no_stdin = True
-            self._here(
-                self._send,
-                "stream",
-                {
-                    "name": "stderr",
-                    "text": "StdinNotImplementedError: input() was called, but this front end "
-                    "does not support input requests.\n",
-                },
-            )
             await self._lane.interrupt()
             raise asyncio.CancelledError
         asking = asyncio.run_coroutine_threadsafe(

@@ -111,6 +111,8 @@ class BackendKernel(IPythonKernel):
             )
             if not way.remote or reply["status"] != "ok":
                 return dict(reply)
+            for stream in (sys.stdout, sys.stderr):  # they send late; the session's come at once
+                stream.flush()
         if not way.remote.strip():
             return self._reply()
         return await self._execute_remote(way.remote, silent, store_history, allow_stdin)

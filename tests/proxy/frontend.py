@@ -1,0 +1,287 @@
+"""A front end for the tests: a real kernel process, and what it answers to each cell."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+
+from backendai_kernel.local.manager import LocalManager
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 20.0  # seconds after which a test is lost; everything it waits for is a fact
+
+
+@dataclass
+class Cell:
+    """One cell that was sent, and what has come of it so far.
+
+    Attributes:
+        messages: Type and content, in order; without ``status`` and ``execute_input``.
+        questions: Contents of the ``input_request`` messages.
+    """
+
+    id: str
+    messages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    questions: list[dict[str, Any]] = field(default_factory=list)
+    reply: dict[str, Any] = field(default_factory=dict)
+    is_idle: bool = False
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def changed(self) -> None:
+        self._changed.set()
+
+    async def until(self, fact: Callable[[Cell], object]) -> Cell:
+        """Return once *fact* holds; a message of the kernel makes it be looked at again."""
+        try:
+            async with asyncio.timeout(LIMIT):
+                while not fact(self):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise AssertionError(f"it never came: {self}") from None
+        return self
+
+    async def done(self) -> Cell:
+        """Return once the kernel has replied and is idle again."""
+        return await self.until(lambda cell: cell.reply and cell.is_idle)
+
+    def of(self, *kinds: str) -> list[dict[str, Any]]:
+        return [content for kind, content in self.messages if kind in kinds]
+
+    @property
+    def kinds(self) -> list[str]:
+        """Types of the messages; of streams, their names; without cards of a start."""
+        return [c["name"] if kind == "stream" else kind for kind, c in self.shown]
+
+    @property
+    def shown(self) -> list[tuple[str, dict[str, Any]]]:
+        return [(kind, c) for kind, c in self.messages if not _is_card(c)]
+
+    @property
+    def cards(self) -> list[str]:
+        """What the card of a start said, in order."""
+        return [c["data"]["text/plain"] for _, c in self.messages if _is_card(c)]
+
+    def stream(self, name: str) -> str:
+        return "".join(c["text"] for c in self.of("stream") if c["name"] == name)
+
+    @property
+    def stdout(self) -> str:
+        return self.stream("stdout")
+
+    @property
+    def stderr(self) -> str:
+        return self.stream("stderr")
+
+    @property
+    def error(self) -> tuple[str, str]:
+        """Name and value of the only error, which the reply names too."""
+        [content] = self.of("error")
+        assert self.reply["status"] == "error"
+        assert (self.reply["ename"], self.reply["evalue"]) == (content["ename"], content["evalue"])
+        return content["ename"], content["evalue"]
+
+    @property
+    def result(self) -> Any:
+        [content] = self.of("execute_result")
+        return content["data"]["text/plain"]
+
+    @property
+    def is_ok(self) -> bool:
+        return self.reply.get("status") == "ok"
+
+
+def _is_card(content: dict[str, Any]) -> bool:
+    display_id = (content.get("transient") or {}).get("display_id", "")
+    return str(display_id).startswith("backendai-")
+
+
+class Notebook:
+    """A kernel process and the one front end that talks to it."""
+
+    def __init__(self, manager: AsyncKernelManager) -> None:
+        self.manager = manager
+        self.client: AsyncKernelClient = manager.client()
+        self._cells: dict[str, Cell] = {}
+        self._readers: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        self.client.start_channels()
+        await self.client.wait_for_ready(timeout=LIMIT)
+        for read, take in (
+            (self.client.get_iopub_msg, self._published),
+            (self.client.get_shell_msg, self._replied),
+            (self.client.get_stdin_msg, self._asked),
+        ):
+            self._readers.append(asyncio.create_task(self._read(read, take)))
+
+    async def close(self) -> None:
+        for reader in self._readers:
+            reader.cancel()
+        await asyncio.gather(*self._readers, return_exceptions=True)
+        self._readers.clear()
+        self.client.stop_channels()
+
+    async def _read(self, read: Any, take: Callable[[Cell, dict[str, Any]], None]) -> None:
+        while True:
+            try:
+                message = await read(timeout=1.0)
+            except queue.Empty:
+                continue
+            cell = self._cells.get(message["parent_header"].get("msg_id", ""))
+            if cell is not None:
+                take(cell, message)
+                cell.changed()
+
+    @staticmethod
+    def _published(cell: Cell, message: dict[str, Any]) -> None:
+        kind, content = message["msg_type"], message["content"]
+        if kind == "status":
+            cell.is_idle = content["execution_state"] == "idle"
+        elif kind != "execute_input":
+            cell.messages.append((kind, content))
+
+    @staticmethod
+    def _replied(cell: Cell, message: dict[str, Any]) -> None:
+        cell.reply = message["content"]
+
+    @staticmethod
+    def _asked(cell: Cell, message: dict[str, Any]) -> None:
+        cell.questions.append(message["content"])
+
+    def send(self, code: str, *, allow_stdin: bool = True, **options: Any) -> Cell:
+        """Send a cell and return at once."""
+        cell = Cell(self.client.execute(code, allow_stdin=allow_stdin, **options))
+        self._cells[cell.id] = cell
+        return cell
+
+    async def run(self, code: str, **options: Any) -> Cell:
+        """Run a cell to its end."""
+        return await self.send(code, **options).done()
+
+    async def started(self, code: str, **options: Any) -> Cell:
+        """Send a cell and return once its code runs in the session.
+
+        The code tells by a question that is answered at once: a poll is held for 2 s, so printed
+        text would come late.
+        """
+        cell = self.send(f"input('begun?')\n{code}", **options)
+        await cell.until(lambda cell: cell.questions)
+        self.answer("")
+        return cell
+
+    def answer(self, text: str) -> None:
+        """Type a line into the box of the last question."""
+        self.client.input(text)
+
+    async def interrupt(self) -> None:
+        await self.manager.interrupt_kernel()
+
+    async def restart(self) -> None:
+        """Restart the kernel, as the button does."""
+        await self.close()
+        await self.manager.restart_kernel()
+        self.client = self.manager.client()
+        await self.open()
+
+    async def is_alive(self) -> bool:
+        return bool(await self.manager.is_alive())
+
+    @property
+    def process(self) -> psutil.Process:
+        return psutil.Process(self.manager.provisioner.pid)
+
+
+@asynccontextmanager
+async def open_notebook(
+    folder: Path, environ: Mapping[str, str], *options: str, interrupt_mode: str = "message"
+) -> AsyncIterator[Notebook]:
+    """Start a kernel with *environ* and nothing else of ours in its environment; end it."""
+    manager = AsyncKernelManager(
+        connection_file=str(folder / f"kernel-{os.urandom(16).hex()}.json"),
+        # Sockets in a folder of their own: no port can be taken by somebody else meanwhile.
+        transport="ipc",
+        ip=str(folder / f"k{os.urandom(3).hex()}"),
+    )
+    manager._kernel_spec = KernelSpec(
+        argv=[sys.executable, "-m", "backendai_kernel", "-f", "{connection_file}", *options],
+        display_name="Backend.AI Python",
+        language="python",
+        interrupt_mode=interrupt_mode,
+    )
+    log = (folder / "kernel.log").open("ab")
+    try:
+        await manager.start_kernel(env=dict(environ), cwd=folder, stdout=log, stderr=log)
+        notebook = Notebook(manager)
+        try:
+            await notebook.open()
+            yield notebook
+        finally:
+            await notebook.close()
+            await manager.shutdown_kernel()
+    finally:
+        log.close()
+
+
+def bare_environment(folder: Path) -> dict[str, str]:
+    """Return our environment without settings of Backend.AI or Jupyter, with folders of its own."""
+    strangers = ("BACKEND", "SORNA", "JUPYTER", "IPYTHON", "JPY", "PYTEST", "XDG")
+    kept = {name: v for name, v in os.environ.items() if not name.startswith(strangers)}
+    path = os.pathsep.join([str(ROOT), str(ROOT / "magics"), *_given("PYTHONPATH")])
+    return kept | {
+        "PYTHONPATH": path,
+        "BACKENDAI_KERNEL_STATE": str(folder / "state"),
+        "BACKENDAI_KERNEL_CONFIG": str(folder / "config.toml"),
+        "IPYTHONDIR": str(folder / "ipython"),
+    }
+
+
+def _given(name: str) -> list[str]:
+    return [value] if (value := os.environ.get(name)) else []
+
+
+def environment_for(manager: LocalManager, folder: Path) -> dict[str, str]:
+    """Return the environment of a kernel that uses *manager*."""
+    return bare_environment(folder) | {
+        "BACKEND_ENDPOINT": manager.url,
+        "BACKEND_ENDPOINT_TYPE": "api",
+        "BACKEND_ACCESS_KEY": manager.access_key,
+        "BACKEND_SECRET_KEY": manager.secret_key,
+    }
+
+
+def spent(manager: LocalManager, since: int = 0) -> list[str]:
+    """Return the requests since the *since*-th, each as ``METHOD /path`` without the session's id."""
+    return [
+        f"{request.method} {request.path.replace(_id_in(request.path), '{id}')}"
+        for request in list(manager.requests)[since:]
+    ]
+
+
+def _id_in(path: str) -> str:
+    part = path.split("/")[2] if path.startswith("/session/") else ""
+    return part or "no id"
+
+
+async def eventually(fact: Callable[[], object], what: str) -> None:
+    """Return once *fact* holds, for facts that nobody announces."""
+    try:
+        async with asyncio.timeout(LIMIT):
+            while not fact():  # noqa: ASYNC110 -- nobody tells
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"it never came true: {what}") from None
+
+
