@@ -6,7 +6,7 @@ A `Call` is a value; `backendai_kernel.client.Client` sends it. Paths are relati
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
@@ -38,7 +38,7 @@ class Call(Generic[T]):
     method: str
     path: str
     answer: type[T]
-    body: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] | None = field(default=None, repr=False)  # it may be a login's
     inside: tuple[str, ...] = ()
     what: str = "The request"
     is_read: bool = False

@@ -112,8 +112,8 @@ class Decoder:
 def _message(body: bytes) -> Message | None:
     try:
         kind, content = json.loads(body)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
-    if kind not in KINDS or not isinstance(content, dict):
+    if not isinstance(kind, str) or kind not in KINDS or not isinstance(content, dict):
         return None
     return Message(kind, content)
