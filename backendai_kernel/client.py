@@ -386,7 +386,7 @@ def _host(url: Any) -> str:
 
 def _version(text: str) -> tuple[int, str]:
     major, dot, date = text.removeprefix("v").partition(".")
-    if not (dot and major.isdigit()):
+    if not (text.startswith("v") and dot and major.isdigit() and date.isdigit()):
         raise ProtocolError(
             f"The endpoint gives its API version as {text!r}, so it is no Backend.AI manager.",
             hint="Check BACKEND_ENDPOINT.",
