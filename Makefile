@@ -1,0 +1,69 @@
+# The commands of this project; `make` alone lists them. CI calls the same ones.
+#
+#   make test only="-k input"     some tests        make demo VENV=/tmp/venv      another environment
+#   make dev PYTHON=python3.12    another Python
+
+SHELL := /bin/sh
+VENV ?= .venv
+DEMO ?= build/demo
+only ?=
+
+# A Python that is new enough and can make an environment; a name may exist and still not start.
+CANDIDATES := python3 python3.11 python3.12 python3.13 python3.14 python
+PYTHON ?= $(shell for name in $(CANDIDATES); do \
+	"$$name" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo "$$name"; break; }; done)
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+NOTEBOOK := notebooks/01-first-cell.ipynb
+# The demo and the tests use the embedded manager, whatever this computer is set up for.
+LOCAL := env -u BACKEND_ENDPOINT -u BACKEND_ENDPOINT_TYPE -u BACKEND_ACCESS_KEY \
+	-u BACKEND_SECRET_KEY BACKENDAI_KERNEL_CONFIG="$(abspath $(DEMO))/no-profile"
+
+.DEFAULT_GOAL := help
+.PHONY: help dev check fix test demo bench which-python clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
+	| awk -F'|' '{printf "%-14s%s\n", $$1, $$2}'
+
+which-python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv is needed; say which: make PYTHON=..." >&2; exit 1; }
+	@echo "$(PYTHON)"
+
+# The kernelspecs are copied by the installation, so a change of one installs again.
+$(READY): pyproject.toml $(wildcard kernelspecs/*/*)
+	@$(MAKE) --no-print-directory which-python >/dev/null
+	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+dev: $(READY) ## an environment in .venv with everything that development needs
+
+check: $(READY) ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+fix: $(READY) ## format, and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: $(READY) ## the tests; only="-k input" for some of them
+	$(BIN)/python -m pytest $(only)
+
+demo: $(READY) ## run the first notebook in a session of the embedded manager
+	@mkdir -p $(DEMO)
+	@cp $(NOTEBOOK) $(DEMO)/
+	$(LOCAL) $(BIN)/jupyter execute --inplace --kernel_name=backendai-python $(DEMO)/$(notdir $(NOTEBOOK))
+	@$(BIN)/jupyter nbconvert --log-level=ERROR --to html $(DEMO)/$(notdir $(NOTEBOOK))
+	@echo
+	@echo "The executed notebook: $(abspath $(DEMO))/$(notdir $(NOTEBOOK))"
+	@echo "The same as a page:    $(abspath $(DEMO))/$(notdir $(NOTEBOOK:.ipynb=.html))"
+
+bench: $(READY) ## measure against a plain ipykernel, print the ratios
+	$(LOCAL) $(BIN)/python benchmarks/run.py $(only)
+
+clean: ## remove what these commands made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
