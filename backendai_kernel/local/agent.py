@@ -28,6 +28,8 @@ from .processes import end_all
 __all__ = ["AgentFailure", "Container", "ContainerSpec", "start_container"]
 
 LOG_SIZE = 10 * 2**20  # bytes of a container's log that are shown
+_END_PATIENCE = 5.0  # seconds for a runner to end by itself
+_NOT_STARTED = 127  # exit status of a command that was not found
 _RUNNER = Path(__file__).with_name("runner.py")
 
 
@@ -105,10 +107,10 @@ class Container:
         self._ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._completions: list[asyncio.Future[bytes]] = []
         ours, theirs = socket.socketpair()
+        self._link, _ = await asyncio.get_running_loop().create_unix_connection(
+            lambda: _Wire(self._deliver), sock=ours
+        )
         try:
-            self._link, _ = await asyncio.get_running_loop().create_unix_connection(
-                lambda: _Wire(self._deliver), sock=ours
-            )
             self._runs = CodeRunner(
                 self._send,
                 pause=self._link.pause_reading,
@@ -116,10 +118,13 @@ class Container:
                 keeps_steps=self.spec.keeps_steps,
             )
             self._process = await self._spawn(theirs)
-        except OSError as exc:
-            ours.close()
+        except BaseException as exc:
+            self._link.close()
             self._forget()
-            raise AgentFailure(f"the runner did not start: {exc}") from exc
+            self.ended.set_result(_NOT_STARTED)
+            if isinstance(exc, OSError):
+                raise AgentFailure(f"the runner did not start: {exc}") from exc
+            raise
         finally:
             theirs.close()
         self._end = asyncio.create_task(self._wait())
@@ -188,6 +193,9 @@ class Container:
         A poll that is held meanwhile gets its answer as if the code went on (recording 36).
         """
         self._link.close()
+        await asyncio.wait({self._end}, timeout=_END_PATIENCE)
+        if not self._end.done():
+            self._process.kill()  # it does not look at its link
         await asyncio.shield(self._end)
 
     async def restart(self) -> None:

@@ -17,6 +17,7 @@ from .coderunner import AgentFailure
 
 HOME = PurePosixPath("/home/work")
 ARCHIVE_LIMIT = 2**20  # bytes of a whole archive
+_END = 2 * tarfile.BLOCKSIZE  # zeros that end an archive
 
 
 def save_upload(work: Path, name: str, data: bytes) -> None:
@@ -45,25 +46,32 @@ def archive(work: Path, path: str, *, limit: int | None = ARCHIVE_LIMIT) -> byte
     found = _inside(work, path)
     packed = io.BytesIO()
     try:
-        with tarfile.open(fileobj=packed, mode="w", bufsize=tarfile.BLOCKSIZE) as tar:
-            tar.add(found, arcname=found.name)
+        with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar:
+            tar.add(found, arcname=found.name, filter=_owned_by_work)
+            size = packed.tell() + _END
     except OSError as exc:
         raise AgentFailure(f"could not download the archive: {path}") from exc
-    size = packed.tell()
     if limit is not None and size > limit:
         raise AgentFailure("too large archive file exceeding 1 MiB")
-    return packed.getvalue()
+    return packed.getvalue()[:size]  # without the padding to a tape's block
+
+
+def _owned_by_work(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 1000
+    entry.uname = entry.gname = "work"
+    return entry
 
 
 def list_files(work: Path, path: str) -> dict[str, Any]:
     """Return what is in a folder, as the API words it: ``files`` is itself JSON, as text.
 
-    A folder that does not exist gives no files and a message in ``errors``.
+    A folder that does not exist gives no files and a message in ``errors``. Links are followed,
+    wherever they lead: only the words of the path are looked at, as on the server.
 
     Raises:
-        AgentFailure: The path leads out of the work folder.
+        AgentFailure: The path itself leads out of the work folder.
     """
-    folder = _inside(work, path)
+    folder = _inside(work, path, follow=True)
     try:
         with os.scandir(folder) as entries:
             files = json.dumps([_described(entry) for entry in entries]) + "\n"
@@ -84,17 +92,17 @@ def _described(entry: os.DirEntry[str]) -> dict[str, Any]:
     }
 
 
-def _inside(work: Path, path: str) -> Path:
+def _inside(work: Path, path: str, *, follow: bool = False) -> Path:
     """Return where *path*, relative to ``/home/work`` or below it, is on this computer.
 
     Raises:
-        AgentFailure: It leads out of the work folder, by itself or through a link.
+        AgentFailure: It leads out of the work folder, by itself or, unless *follow*, through a link.
     """
     if "\0" in path:
         raise AgentFailure(f"not a path: {path!r}")
     wanted = PurePosixPath(os.path.normpath(HOME / path))
     root = work.resolve()
     found = root / wanted.relative_to(HOME) if wanted.is_relative_to(HOME) else None
-    if found is None or not found.resolve().is_relative_to(root):
+    if found is None or not (follow or found.resolve().is_relative_to(root)):
         raise AgentFailure(f"not allowed outside {HOME}: {path}")
     return found

@@ -26,7 +26,7 @@ NO_INTERPRETER = 127  # exit code of every run of a session whose interpreter di
 _DELIMITER = b"<IDS|MSG>"
 _ASK_AGAIN_MS = 100
 _LATE_REPLY_MS = 2000
-_NOT_BEGUN_LIMIT = 1.0  # seconds that an interrupt waits for a cell to begin
+_NOT_BEGUN_LIMIT = 5.0  # seconds that an interrupt waits for a cell to begin
 
 # A configuration of IPython that tells us when a cell has really begun: until then, ipykernel
 # takes a SIGINT for its own and the cell gets no answer. The server writes this file too, to have
@@ -72,9 +72,10 @@ class Interpreter:
         self._key = uuid.uuid4().hex
         self._base = folder / "kernel"
         self._count = 0
-        self._lock = threading.Lock()  # over the next two
-        self._begun = True
-        self._interrupted = False
+        self._lock = threading.Lock()  # over the next three
+        self._announced = 0  # cells that are on their way in, or in
+        self._inside = False  # one of them has begun
+        self._interrupted = False  # as soon as one has begun
         self._configure(folder, work)
         connection = folder / "connection.json"
         connection.touch(0o600)
@@ -114,10 +115,13 @@ class Interpreter:
         """Return when the interpreter answers and its output reaches us.
 
         Raises:
-            NoInterpreter: It ended, or did not answer within *patience* seconds.
+            NoInterpreter: It ended, the image has no pyzmq, or it did not answer within
+                *patience* seconds.
         """
-        import zmq  # after the interpreter has been started: both load at the same time
-
+        try:
+            import zmq  # after the interpreter has been started: both load at the same time
+        except ImportError as exc:
+            raise NoInterpreter from exc
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._shell = context.socket(zmq.DEALER)
         self._stdin = context.socket(zmq.DEALER)
@@ -152,6 +156,11 @@ class Interpreter:
                 return True
         return False
 
+    def announce(self) -> None:
+        """Say that a call of `execute` will follow; interrupts wait for it from now on."""
+        with self._lock:
+            self._announced += 1
+
     def execute(
         self,
         code: str,
@@ -159,7 +168,7 @@ class Interpreter:
         typed: Callable[[], str],
         begun: Callable[[], None],
     ) -> int:
-        """Run *code* and return its exit code.
+        """Run *code*, which was announced, and return its exit code.
 
         A call never comes back when the interpreter died under it: as on the server, nobody looks
         (recording 28).
@@ -169,14 +178,13 @@ class Interpreter:
             typed: Waits for a line that the user typed; meanwhile nothing else is read.
             begun: Called when the interpreter has begun with it.
         """
-        with self._lock:
-            self._begun = self._interrupted = False
         asked = self._send(self._shell, "execute_request", _request(code))
         try:
             return self._follow(asked, send, typed, begun)
         finally:
             with self._lock:
-                self._begun, self._interrupted = True, False
+                self._announced -= 1
+                self._inside = self._interrupted = False
 
     def _follow(
         self,
@@ -196,6 +204,7 @@ class Interpreter:
                 kind, _, content = _read(self._stdin.recv_multipart())
                 if kind == "input_request":
                     self._answer(content, send, typed)
+            if self._iopub not in ready:
                 continue
             kind, parent, raw = _read(self._iopub.recv_multipart(), lazy=True)
             if parent != asked:
@@ -232,15 +241,18 @@ class Interpreter:
         in that moment). May be called while another thread executes.
         """
         with self._lock:
-            if not self._begun:
+            if self._announced and not self._inside:
                 self._interrupted = True
-                threading.Timer(_NOT_BEGUN_LIMIT, self._has_begun).start()
+                late = threading.Timer(_NOT_BEGUN_LIMIT, self._has_begun)
+                late.daemon = True
+                late.start()
                 return
         self._signal_group()
 
     def _has_begun(self) -> None:
         with self._lock:
-            interrupted, self._begun, self._interrupted = self._interrupted, True, False
+            interrupted, self._interrupted = self._interrupted, False
+            self._inside = self._announced > 0
         if interrupted:
             self._signal_group()
 

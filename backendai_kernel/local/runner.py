@@ -61,11 +61,15 @@ class Link:
                 name, payload = FRAME.unpack(head)
                 yield stream.read(name).decode(), stream.read(payload)
 
+    def close(self) -> None:
+        """End `receive`, in whatever thread it waits."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+
 
 class Runner:
     """Takes commands in one thread and runs code in another, one task after the other.
 
-    Interrupts, typed input and completions therefore get through while code runs.
+    Interrupts, typed input, completions and the agent's end therefore get through while code runs.
     """
 
     def __init__(self, link: Link, folder: Path, *, exit_codes: bool) -> None:
@@ -83,22 +87,9 @@ class Runner:
             begun=self._begun,
         )
 
-    def get_ready(self, patience: float) -> None:
-        """Return when the interpreter has come up or failed to, and bootstrap.sh has run."""
-        assert self._interpreter is not None
-        pid = self._interpreter.pid
-        try:
-            self._interpreter.connect(patience)
-        except NoInterpreter:
-            print("query mode is disabled: failed to start jupyter kernel", flush=True)  # noqa: T201 -- the container's log
-            self._interpreter = None
-        if Path("bootstrap.sh").is_file():
-            self._batch.run(["/bin/sh", "bootstrap.sh"])
-        self._link.send("ready", json.dumps({"pid": pid}).encode())
-
-    def serve(self) -> None:
-        """Carry out commands until the agent has gone."""
-        threading.Thread(target=self._work, daemon=True).start()
+    def serve(self, patience: float) -> None:
+        """Carry out commands until the agent has gone; *patience* is for the interpreter."""
+        threading.Thread(target=self._work, args=[patience], daemon=True).start()
         steps = {
             "clean": self._batch.clean,
             "build": self._batch.build,
@@ -107,6 +98,8 @@ class Runner:
         for command, payload in self._link.receive():
             text = payload.decode()
             if command == "code":
+                if self._interpreter is not None:
+                    self._interpreter.announce()
                 self._tasks.put(lambda text=text: self._query(text))  # type: ignore[misc]
             elif command in steps:
                 self._tasks.put(lambda step=steps[command], text=text: step(text))  # type: ignore[misc]
@@ -117,13 +110,28 @@ class Runner:
             elif command == "interrupt":
                 self._interrupt()
 
-    def _work(self) -> None:
-        while True:
-            task = self._tasks.get()
-            try:
-                task()
-            except BrokenPipeError:
-                return  # the agent has gone, and so shall we
+    def _work(self, patience: float) -> None:
+        try:
+            self._get_ready(patience)
+            while True:
+                self._tasks.get()()
+        except BrokenPipeError:
+            return  # the agent has gone, and so shall we
+        except Exception:
+            traceback.print_exc()  # into the container's log
+            self._link.close()
+
+    def _get_ready(self, patience: float) -> None:
+        assert self._interpreter is not None
+        pid = self._interpreter.pid
+        try:
+            self._interpreter.connect(patience)
+        except NoInterpreter:
+            print("query mode is disabled: failed to start jupyter kernel", flush=True)  # noqa: T201 -- the container's log
+            self._interpreter = None
+        if Path("bootstrap.sh").is_file():
+            self._batch.run(["/bin/sh", "bootstrap.sh"])
+        self._link.send("ready", json.dumps({"pid": pid}).encode())
 
     def _query(self, code: str) -> None:
         exit_code = NO_INTERPRETER
@@ -160,9 +168,7 @@ def main() -> None:
     link = Link(socket.socket(fileno=given.link))
     status = 1
     try:
-        runner = Runner(link, given.folder, exit_codes=given.exit_codes)
-        runner.get_ready(given.patience)
-        runner.serve()
+        Runner(link, given.folder, exit_codes=given.exit_codes).serve(given.patience)
         status = 0
     except Exception:
         traceback.print_exc()  # into the container's log
