@@ -165,6 +165,21 @@ class RunStatus(enum.StrEnum):
         return cls.UNKNOWN
 
 
+class Listing(msgspec.Struct, frozen=True):
+    """What is in a folder of a session: ``files`` is JSON as text, ``errors`` what went wrong.
+
+    Source: API reference 4.10; recording 31.
+    """
+
+    files: str = ""
+    errors: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """The folder could be read, and there is nothing in it."""
+        return not self.errors.strip() and self.files.strip() == "[]"
+
+
 class InputOptions(msgspec.Struct, frozen=True):
     """What a program that waits for input said about it."""
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from .session import ComputeSession
 
 _DRAIN = 3.0  # seconds to wait for an interrupted run before it is left to the background
-_CHECK_AFTER = 10  # silent polls, about 2 s each, after which we ask whether the session lives
+_CHECK_AFTER = 2  # silent polls, about 2 s each, after which we ask whether anybody lives there; …
+_CHECK_EVERY = 10  # … then after growing numbers of them, up to this
 _REACH_AGAIN = 60.0  # seconds to try to reach a server that a run was going on at
 
 _LOST_OUTPUT = (
@@ -35,9 +36,13 @@ _LOST_OUTPUT = (
 class Run:
     """A run of code; see the module. Not made by hand: `ComputeSession.run` makes it."""
 
-    def __init__(self, session: ComputeSession, state: RunState) -> None:
+    def __init__(
+        self, session: ComputeSession, state: RunState, patience: float | None = None
+    ) -> None:
         self.session = session
         self._state = state
+        self._patience = patience
+        self._check_at = _CHECK_AFTER
         self._events: deque[Event | Message] = deque()
         self._poll: asyncio.Task[RunAnswer] | None = None
         self._interrupted = False
@@ -148,8 +153,19 @@ class Run:
                 "The code ran longer than this server allows, and it has ended the session.",
                 hint="Run the cell again for a new session.",
             )
-        if self._state.silent_polls and self._state.silent_polls % _CHECK_AFTER == 0:
+        await self._check_alive(self._state.silent_polls)
+
+    async def _check_alive(self, silent: int) -> None:
+        if not silent:
+            self._check_at = _CHECK_AFTER
+        if silent < self._check_at:
+            return
+        self._check_at = silent + min(silent, _CHECK_EVERY)
+        try:
             await self.session.check_alive()
+        except RunLost:
+            self._state.is_over = True  # there is nothing left to interrupt, and no end to poll for
+            raise
 
     async def _next_answer(self) -> RunAnswer:
         client = self.session.client
@@ -158,7 +174,10 @@ class Run:
         was_sent = self._state.is_sent
         call = self._state.next_call()
         try:
-            return await client.send(call)
+            async with asyncio.timeout(None if was_sent else self._patience):
+                return await client.send(call)
+        except TimeoutError:
+            raise RunLost("A run from before holds the session, and nobody can end it.") from None
         except ConnectError as exc:
             if not exc.sent and not was_sent:
                 raise  # the code never left

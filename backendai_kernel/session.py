@@ -16,6 +16,8 @@ from .protocol.run import Event, RunState, Text
 from .run import Run, collect, exit_code
 
 _NO_INTERPRETER = 127  # exit code of every run where no interpreter came up (surprise 11)
+_HELD = 10.0  # seconds without an answer that mean that another run holds the session
+_RESTART_PAUSE = 1.0  # seconds in which nothing is sent to an interpreter that is being replaced
 _RESTART_LIMIT = 60.0  # seconds for an interpreter to come back
 
 
@@ -54,6 +56,7 @@ class ComputeSession:
         mode: str = "query",
         options: Mapping[str, Any] | None = None,
         run_id: str | None = None,
+        patience: float | None = None,
     ) -> Run:
         """Return a run of *code*, to be entered with ``async with``.
 
@@ -61,9 +64,11 @@ class ComputeSession:
             mode: ``query`` for the persistent interpreter, ``batch`` for uploaded programs.
             options: For ``batch``: ``clean``, ``build`` and ``exec`` commands, ``*`` for default.
             run_id: Name of the run; ``None`` draws one.
+            patience: Seconds for the first answer. It is held back for 2 s, and for ever while a
+                run goes on that somebody else began and polls no more (recording 39).
         """
         state = RunState(self.id, run_id or secrets.token_hex(8), mode, code, options)
-        return Run(self, state)
+        return Run(self, state, patience)
 
     async def interrupt(self) -> None:
         """Interrupt whatever runs in the session; harmless when nothing does (recording 22)."""
@@ -76,12 +81,13 @@ class ComputeSession:
         it, and ``hello`` stays empty.
 
         Raises:
-            RunLost: No interpreter ever came up in this session; it is good for nothing.
+            RunLost: No interpreter ever came up in this session, or a run that nobody can end
+                holds it; it is good for nothing.
             ConnectError, APIError, ProtocolError: As `Client.send`.
         """
         nonce = envelope.draw_nonce()
         self.decoder = Decoder(nonce)
-        events = await collect(self.run(envelope.bootstrap(nonce)))
+        events = await collect(self.run(envelope.bootstrap(nonce), patience=_HELD))
         hellos = [e for e in events if isinstance(e, Message) and e.kind == "hello"]
         if hellos:
             self.hello = hellos[-1].content
@@ -105,17 +111,22 @@ class ComputeSession:
         """
         try:
             await self.client.send(calls.restart_session(self.id))
+            is_in_place = False
         except ServerError as exc:
             if exc.status not in (501, 503) or exc.slug != "not-implemented":
                 raise
-            await collect(self.run(envelope.RESTART))
+            is_in_place = True
         self.hello = {}
-        await self._until_fresh()
-
-    async def _until_fresh(self) -> None:
         try:
             async with asyncio.timeout(_RESTART_LIMIT):
-                while not await self.prepare():  # noqa: ASYNC110  # each look is a request
+                while True:
+                    if is_in_place:
+                        await collect(self.run(envelope.RESTART))
+                        # What is sent to the old interpreter now is lost with it, and wedges the
+                        # session. It is gone after 0.6 s, or stays (`remote.Bai.restart`).
+                        await asyncio.sleep(_RESTART_PAUSE)
+                    if await self.prepare():
+                        return
                     await asyncio.sleep(0.1)
         except TimeoutError:
             raise RunLost(
@@ -130,14 +141,32 @@ class ComputeSession:
         return await self.client.send(calls.get_session(self.id))
 
     async def check_alive(self) -> None:
-        """Return if the session still runs.
+        """Return if the session still runs, and as far as can be told the interpreter in it.
+
+        A server polls a run whose interpreter was killed for ever (recording 28). What it can tell
+        is what an interpreter left behind as its mark lists: its open files, none once it is dead.
 
         Raises:
-            RunLost: It has ended, with the reason that the manager gives.
+            RunLost: It has ended, with the reason that the manager gives; or its interpreter has.
         """
         seen = await self.look()
         if seen is None or seen.status.is_ending:
             raise _gone(seen)
+        if await self._is_dead():
+            raise RunLost(
+                "The session's interpreter has died: out of memory, or a crash in compiled code.",
+                hint="Its variables are lost. Run the cell again for a new session.",
+            )
+
+    async def _is_dead(self) -> bool:
+        mark = self.hello.get("mark")
+        if not mark:
+            return False  # it could leave none: nobody can tell
+        try:
+            open_files = await self.client.send(calls.list_files(self.id, str(mark)))
+        except APIError:
+            return False
+        return open_files.is_empty
 
     async def lost(self, cause: APIError) -> RunLost:
         """Return the error that tells why the session is not there any more."""

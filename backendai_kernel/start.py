@@ -206,6 +206,8 @@ async def _until_running(
         await asyncio.sleep(pause)
         pause = min(pause * 1.4, _LONGEST_LOOK)
         seen = await session.look()
+        if (seen is None or seen.status.is_ending) and not session.is_new:
+            raise RunLost("The session of that name was about to end.")
         if seen is None or seen.status.is_ending:
             reason = (seen and (seen.status_info or seen.status_name.lower())) or "it is gone"
             raise SessionFailed(

@@ -219,6 +219,21 @@ def execute(
     )
 
 
+def list_files(session: str, path: str) -> Call[model.Listing]:
+    """Ask what is in a folder of the session, relative to its work folder; links are followed.
+
+    Servers up to 26.2 read the path from the body, later ones from the query (API reference 0.4).
+    """
+    return Call(
+        "GET",
+        _session(session, "/files", {"path": path}),
+        model.Listing,
+        {"path": path},
+        what=f"Listing {path!r} in the session",
+        is_read=True,
+    )
+
+
 def interrupt(session: str) -> Call[None]:
     """Interrupt the code that runs; the answer says nothing about success (10.6)."""
     return Call(

@@ -18,7 +18,7 @@ from ..errors import APIError, BackendError, ConnectError, RunLost
 from ..protocol import envelope
 from ..protocol.envelope import Message
 from ..protocol.run import Event, InputRequest
-from ..run import Run
+from ..run import Run, collect
 from ..session import ComputeSession
 from ..slots import parse_words
 from ..start import Progress, Request, start_session
@@ -26,6 +26,7 @@ from ..start import Progress, Request, start_session
 Publish = Callable[[Event | Message], None]
 Ask = Callable[[InputRequest], Awaitable[str]]
 
+_RESTART_PAUSE = 0.7  # seconds: the old interpreter is gone after 0.6, or stays
 _FIRST_AGAIN = 1.0  # seconds until a lost event stream is opened again, doubled up to …
 _LONGEST_AGAIN = 60.0
 
@@ -184,9 +185,8 @@ class QueryLane:
         session = self.session
         if session is not None and restart and not session.turn.locked() and session.hello:
             # Begun now, it is done when the next process comes; that one makes sure.
-            async with session.run(envelope.RESTART) as run:
-                async for _ in run:
-                    pass
+            await collect(session.run(envelope.RESTART))
+            await asyncio.sleep(_RESTART_PAUSE)  # nobody may speak to the old one meanwhile
         elif session is not None and not restart:
             await session.destroy()
         if self.client is not None:
@@ -221,7 +221,7 @@ class QueryLane:
         if self._watching is not None:
             self._watching.cancel()
         session, self.session = self.session, None
-        if session is not None and session.is_new and self._ended is None:
+        if session is not None and self._ended is None:
             try:
                 async with asyncio.timeout(5):
                     await session.destroy()  # what is left of it must not go on costing

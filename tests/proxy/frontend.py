@@ -39,6 +39,9 @@ class Cell:
     is_idle: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def __str__(self) -> str:
+        return f"{self.shown} after {self.cards[-1:]}, asked {self.questions}, said {self.reply}"
+
     def changed(self) -> None:
         self._changed.set()
 
@@ -283,5 +286,3 @@ async def eventually(fact: Callable[[], object], what: str) -> None:
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise AssertionError(f"it never came true: {what}") from None
-
-

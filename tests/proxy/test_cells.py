@@ -75,7 +75,7 @@ print('three', flush=True)
 
 async def test_text_of_a_running_cell_is_shown_before_its_end(notebook):
     cell = notebook.send("print('early', flush=True)\ninput('now? ')")
-    await cell.until(lambda cell: cell.questions)
+    await cell.until(lambda cell: cell.questions and cell.stdout)
 
     assert cell.stdout == "early\n"
     assert not cell.reply
