@@ -13,20 +13,19 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .interrupts import Interrupts
 from .outputs import exit_code_of, records_of
 
 NO_INTERPRETER = 127  # exit code of every run of a session whose interpreter did not come up
 _DELIMITER = b"<IDS|MSG>"
 _ASK_AGAIN_MS = 100
 _LATE_REPLY_MS = 2000
-_NOT_BEGUN_LIMIT = 5.0  # seconds that an interrupt waits for a cell to begin
 
 # A configuration of IPython that tells us when a cell has really begun: until then, ipykernel
 # takes a SIGINT for its own and the cell gets no answer. The server writes this file too, to have
@@ -72,10 +71,7 @@ class Interpreter:
         self._key = uuid.uuid4().hex
         self._base = folder / "kernel"
         self._count = 0
-        self._lock = threading.Lock()  # over the next three
-        self._announced = 0  # cells that are on their way in, or in
-        self._inside = False  # one of them has begun
-        self._interrupted = False  # as soon as one has begun
+        self._interrupts = Interrupts(self._signal_group)
         self._configure(folder, work)
         connection = folder / "connection.json"
         connection.touch(0o600)
@@ -158,8 +154,7 @@ class Interpreter:
 
     def announce(self) -> None:
         """Say that a call of `execute` will follow; interrupts wait for it from now on."""
-        with self._lock:
-            self._announced += 1
+        self._interrupts.announce()
 
     def execute(
         self,
@@ -182,9 +177,7 @@ class Interpreter:
         try:
             return self._follow(asked, send, typed, begun)
         finally:
-            with self._lock:
-                self._announced -= 1
-                self._inside = self._interrupted = False
+            self._interrupts.over()
 
     def _follow(
         self,
@@ -199,7 +192,7 @@ class Interpreter:
             if self._signal in ready:
                 os.read(self._signal, 4096)
                 begun()
-                self._has_begun()
+                self._interrupts.begun()
             if self._stdin in ready:
                 kind, _, content = _read(self._stdin.recv_multipart())
                 if kind == "input_request":
@@ -237,24 +230,10 @@ class Interpreter:
     def interrupt(self) -> None:
         """Send SIGINT to the interpreter and to what it started; nothing when it is gone.
 
-        One that comes while a cell is on its way in waits until it has begun (the server's is lost
-        in that moment). May be called while another thread executes.
+        May be called while another thread executes. One that comes while a cell is on its way in
+        waits until it has begun; the server's is lost in that moment.
         """
-        with self._lock:
-            if self._announced and not self._inside:
-                self._interrupted = True
-                late = threading.Timer(_NOT_BEGUN_LIMIT, self._has_begun)
-                late.daemon = True
-                late.start()
-                return
-        self._signal_group()
-
-    def _has_begun(self) -> None:
-        with self._lock:
-            interrupted, self._interrupted = self._interrupted, False
-            self._inside = self._announced > 0
-        if interrupted:
-            self._signal_group()
+        self._interrupts.ask()
 
     def _signal_group(self) -> None:
         try:
