@@ -49,6 +49,7 @@ class ContainerSpec:
             ends at once with exit code 127. The server waits 10 s, which a busy computer can need.
         service_ports: The variable of that name, ``name:protocol:port`` separated by commas.
         preopen_ports: Ports that the user asked for.
+        keeps_steps: Whether output between the steps of a batch run is kept; see `CodeRunner`.
     """
 
     session_id: str
@@ -58,8 +59,8 @@ class ContainerSpec:
     access_key: str
     work: Path
     slots: Mapping[str, Decimal]
-    environ: Mapping[str, str]
-    bootstrap_script: str | None
+    environ: Mapping[str, str] = field(repr=False)  # may hold a secret
+    bootstrap_script: str | None = field(repr=False)
     python: str
     exit_codes: bool = True
     patience: float = 30.0

@@ -63,6 +63,10 @@ class Interpreter:
         work: Current folder and home of the user's code.
         environ: Environment of the user's code.
 
+    An interpreter may replace itself, with the words of its command line: it binds the same
+    sockets. The server's dies of a warning about TCP when it forgets to put its standard streams
+    right first (recording 29a); over our sockets there is no such warning, and it lives.
+
     Source: API reference 10; recordings 28, 29.
     """
 

@@ -38,6 +38,12 @@ def alive(kernel_id: str) -> set[int]:
     return members(kernel_id)
 
 
+def test_what_the_user_gave_is_not_shown(tmp_path: Path) -> None:
+    shown = repr(spec(tmp_path / "work", environ={"TOKEN": "secret"}, bootstrap_script="secret"))
+
+    assert "secret" not in shown
+
+
 # --- the end ------------------------------------------------------------------------------------
 
 
@@ -130,6 +136,17 @@ async def test_nothing_is_left_when_the_manager_is_killed(tmp_path: Path) -> Non
     await until(lambda: not Path(folder).exists())
 
 
+async def test_a_runner_that_does_not_listen_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backendai_kernel.local.agent._END_PATIENCE", 0.1)
+    async with running(tmp_path / "work") as container:
+        os.kill(container._process.pid, signal.SIGSTOP)
+        await container.stop()
+
+    assert alive(container.spec.kernel_id) == set()
+
+
 async def test_cancelling_a_start_leaves_nothing(tmp_path: Path) -> None:
     wanted = spec(tmp_path / "work", bootstrap_script="touch begun; sleep 60")
     start = asyncio.create_task(start_container(wanted))
@@ -166,6 +183,19 @@ async def test_a_restart_keeps_the_files_and_nothing_else(tmp_path: Path) -> Non
         assert not container.ended.done()
         assert text(answers).startswith("False [")
         assert "kept.txt" in text(answers)
+
+
+async def test_a_container_that_cannot_restart_has_ended(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    container = await start_container(spec(tmp_path / "work", python=str(python)))
+    python.unlink()
+    with pytest.raises(AgentFailure, match="did not start"):
+        await container.restart()
+
+    assert container.ended.result() == 127
+    assert alive(container.spec.kernel_id) == set()
 
 
 async def test_the_bootstrap_script_has_run_when_the_container_is_up(tmp_path: Path) -> None:
