@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,7 @@ import yarl
 
 from backendai_kernel.local.auth import KeyPair
 from backendai_kernel.local.manager import LocalManager
+from backendai_kernel.local.release import RELEASES, Release
 from backendai_kernel.protocol.signing import authorization, signature, signing_date
 
 
@@ -30,11 +33,20 @@ class Reply:
         return str(self.body["type"]).rsplit("/", 1)[-1]
 
 
+@dataclass(frozen=True)
+class Served:
+    """A manager in another process, as far as `Signed` needs to know it."""
+
+    url: str
+    keypair: KeyPair
+    release: Release = RELEASES["26.4"]
+
+
 class Signed:
     """Sends signed requests to a manager, by default with the manager's own keypair."""
 
     def __init__(
-        self, manager: LocalManager, http: aiohttp.ClientSession, keypair: KeyPair | None = None
+        self, manager: Any, http: aiohttp.ClientSession, keypair: KeyPair | None = None
     ) -> None:
         self.manager = manager
         self.http = http
@@ -51,7 +63,7 @@ class Signed:
             payload = data
         else:
             headers = self.headers(method, url, kind)
-            payload = None if body is None else json.dumps(body)
+            payload = None if body is None else io.BytesIO(json.dumps(body).encode())
         async with self.http.request(method, url, data=payload, headers=headers) as response:
             raw = await response.read()
             is_json = "json" in response.headers.get("Content-Type", "")
@@ -101,3 +113,14 @@ class Signed:
 async def signed(manager: LocalManager, keypair: KeyPair | None = None) -> AsyncIterator[Signed]:
     async with aiohttp.ClientSession() as http:
         yield Signed(manager, http, keypair)
+
+
+async def until(fact: Callable[[], object], *, within: float = 30.0) -> None:
+    """Return once *fact* holds; for facts that nothing announces.
+
+    Raises:
+        TimeoutError: It does not within so many seconds.
+    """
+    async with asyncio.timeout(within):
+        while not fact():  # noqa: ASYNC110 -- a file or a counter has no event to wait for
+            await asyncio.sleep(0.01)

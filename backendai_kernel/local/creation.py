@@ -180,12 +180,12 @@ def _slots(
             raise problems.unknown_slot(name)
     slots = dict(image.minimum(shmem))
     slots |= {name: _amount(name, value) for name, value in asked.items() if value is not None}
-    return slots
+    return {name: amount for name, amount in slots.items() if amount}  # 0 is none (recording 67)
 
 
 def _check_minimum(slots: Mapping[str, Decimal], image: LocalImage, shmem: Decimal) -> None:
     minimum = image.minimum(shmem)
-    if any(slots[name] < least for name, least in minimum.items()):
+    if any(slots.get(name, 0) < least for name, least in minimum.items()):
         least = " ".join(
             f"{name}={format_size(amount) if name == 'mem' else amount}"
             for name, amount in minimum.items()
@@ -199,7 +199,11 @@ def _amount(name: str, value: Any) -> Decimal:
     try:
         amount = parse_size(str(value)) if name == "mem" else Decimal(str(value))
     except (ConfigError, InvalidOperation):
-        raise problems.invalid_params(f"Cannot parse the amount of {name}: {value!r}") from None
-    if not amount.is_finite() or amount < 0:
-        raise problems.invalid_params(f"The amount of {name} must not be negative: {value!r}")
+        amount = Decimal("NaN")
+    if not amount.is_finite():
+        raise problems.invalid_params(
+            f"Invalid resource allocation: Cannot convert the slot {name!r} to decimal: {value!r}"
+        )
+    if amount < 0:
+        raise problems.negative_slot(name, str(value))
     return amount

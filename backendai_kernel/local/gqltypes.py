@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from ..model import SessionStatus
 from ..slots import format_amount
 from .auth import KeyPair
 from .core import AGENT, DOMAIN, GROUP, GROUP_ID, SCALING_GROUP, Core, container_id
@@ -46,6 +47,13 @@ def _agents(record: SessionRecord) -> list[str]:
     return [AGENT] if record.allocated else []
 
 
+def _container_status(record: SessionRecord) -> str:
+    """Return the session's status; one that cannot be created stays behind it (recording 67)."""
+    if record.status is SessionStatus.CREATING and record.container is None:
+        return SessionStatus.PREPARED.value
+    return record.status.value
+
+
 _CONTAINER: dict[str, Callable[[Core, SessionRecord], Any]] = {
     "id": lambda c, s: s.kernel_id,
     "idx": lambda c, s: 0,
@@ -59,7 +67,7 @@ _CONTAINER: dict[str, Callable[[Core, SessionRecord], Any]] = {
     "image": lambda c, s: s.wanted.image.reference,
     "architecture": lambda c, s: s.wanted.image.architecture,
     "registry": lambda c, s: s.wanted.image.registry,
-    "status": lambda c, s: s.status.value,
+    "status": lambda c, s: _container_status(s),
     "status_changed": lambda c, s: time(s.status_changed),
     "status_info": lambda c, s: s.status_info,
     "status_data": lambda c, s: None,
@@ -72,7 +80,7 @@ _CONTAINER: dict[str, Callable[[Core, SessionRecord], Any]] = {
     "agent_addr": lambda c, s: None,
     "container_id": lambda c, s: container_id(s),
     "resource_opts": lambda c, s: json.dumps({"shmem": int(s.wanted.shmem)}),
-    "occupied_slots": lambda c, s: amounts(s.allocated),
+    "occupied_slots": lambda c, s: amounts(s.held),
     "live_stat": lambda c, s: None,
     "last_stat": lambda c, s: None,
     "preopen_ports": lambda c, s: list(s.wanted.preopen_ports),

@@ -46,6 +46,7 @@ class _Refused(Exception):
             error["locations"] = [locate(text, self.position)]
         if self.path is not None:
             error["path"] = self.path
+            error["extensions"] = {"code": "backendai_generic_internal-error"}
         return error
 
 
@@ -82,9 +83,17 @@ def _run(core: Core, who: KeyPair, text: str, variables: Row) -> tuple[Row | Non
     try:
         for root in roots:
             resolver.check(root)
-        return {root.alias: resolver.resolve(root) for root in roots}, None
     except _Refused as exc:
         return None, [exc.error(text)]
+    data: Row = {}
+    errors: list[Row] = []
+    for root in roots:
+        try:
+            data[root.alias] = resolver.resolve(root)
+        except _Refused as exc:
+            data[root.alias] = None
+            errors.append(exc.error(text))
+    return data, errors or None
 
 
 class _Resolver:

@@ -55,6 +55,7 @@ class Lifecycle:
     Args:
         root: Folder under which each session gets its own.
         start: Starts a session's process tree.
+        keeps_steps: Whether batch mode keeps the output between two requests.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Lifecycle:
         capacity: Capacity,
         hub: Hub,
         start: Starter,
+        keeps_steps: bool = True,
     ) -> None:
         self._place = Place(root)
         self._release = release
@@ -73,6 +75,7 @@ class Lifecycle:
         self._capacity = capacity
         self._hub = hub
         self._start = start
+        self._keeps_steps = keeps_steps
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -173,6 +176,7 @@ class Lifecycle:
             python=wanted.image.python,
             preopen_ports=wanted.preopen_ports,
             exit_codes=self._release.exit_codes,
+            keeps_steps=self._keeps_steps,
         )
 
     async def _watch(self, record: SessionRecord, container: Container) -> None:

@@ -105,7 +105,10 @@ class _Filter:
                 raise BadFilter("Query filter parsing error: a parenthesis is missing")
             return inner
         if word not in self._fields:
-            raise BadFilter(f"Unknown field {word!r} in the filter expression")
+            raise BadFilter(
+                'Query filter parsing error: Error trying to process rule "binary_expr":\n\n'
+                f"('Unknown/unsupported field name', {word!r})"
+            )
         op = self._next()
         if op not in ("==", "!=", ">", ">=", "<", "<=", *_WORD_OPS):
             raise BadFilter(f"Query filter parsing error near {op!r}")

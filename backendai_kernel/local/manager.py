@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 _REMEMBERED = 10_000
 _GOODBYE = 5.0
-_LARGEST_BODY = 64 * 2**20
+_LARGEST_BODY = 2**20  # of anything but an upload; the real one refuses code of 2 MB too
 _LARGEST_HEADER = 64 * 1024
 
 
@@ -76,6 +76,8 @@ class LocalManager:
         keypair: Its own keypair; by default a new one.
         others: More keypairs that may send requests.
         idle: Set once it has been idle for *idle_limit*.
+        keeps_steps: Whether batch mode keeps what comes between two requests; the real server drops
+            it, so that a quick command never seems to end (recording 32).
         start: Starts a session's process tree.
 
     Attributes:
@@ -99,6 +101,7 @@ class LocalManager:
         keypair: KeyPair | None = None,
         others: Iterable[KeyPair] = (),
         idle: asyncio.Event | None = None,
+        keeps_steps: bool = True,
         start: Starter = start_container,
     ) -> None:
         self.keypair = keypair or new_keypair(
@@ -135,6 +138,7 @@ class LocalManager:
                 capacity=capacity,
                 hub=hub,
                 start=start,
+                keeps_steps=keeps_steps,
             ),
             started=utcnow(),
         )
@@ -280,9 +284,7 @@ def _of_http(exc: web.HTTPException, request: web.Request) -> problems.Problem:
         return problems.url_not_found(request.path)
     if exc.status == 405:
         return problems.method_not_allowed()
-    return problems.Problem(
-        exc.status, "generic-bad-request", exc.reason, "api_generic_bad-request", exc.text
-    )
+    return problems.bad_request()
 
 
 def _is_lost(request: web.Request) -> bool:

@@ -21,11 +21,11 @@ def running(core: Core, request: web.Request) -> tuple[SessionRecord, Container]
     """Return the session of the path and its container.
 
     Raises:
-        Problem: There is no such session, or it has no container yet.
+        Problem: There is no such session (404), or it has no container yet (500).
     """
     record = session(core, request)
     if record.container is None:
-        raise problems.no_such_session(request.match_info["session"])
+        raise problems.no_agent(record.id)
     return record, record.container
 
 
@@ -45,7 +45,7 @@ async def describe(core: Core, request: web.Request) -> web.Response:
             "architecture": wanted.image.architecture,
             "registry": wanted.image.registry,
             "tag": wanted.tag,
-            "containerId": container_id(record) or "None",
+            "containerId": container_id(record),
             "occupiedSlots": str(dict(record.allocated)),
             "occupyingSlots": "{}",
             "requestedSlots": str(dict(wanted.slots)),
@@ -171,6 +171,13 @@ async def complete(core: Core, request: web.Request) -> web.Response:
 
 async def logs(core: Core, request: web.Request) -> web.Response:
     record = session(core, request, dead=True)
+    if record.starts_at is None:
+        raise problems.not_found(
+            "No such agent instance.",
+            "instance_read_not-found",
+            "Kernel has not been assigned to an agent.",
+            data={"kernel_id": None},
+        )
     text = record.container.logs() if record.container is not None else record.last_logs
     return answer({"result": {"logs": text}})
 
@@ -182,6 +189,8 @@ async def rename(core: Core, request: web.Request) -> web.Response:
     if not isinstance(name, str) or not name:
         raise problems.unreadable_field("Input validation error: session_name is required")
     record, _ = running(core, request)
+    if core.registry.named(name, record.owner) is not None:
+        raise problems.name_taken(name)
     record.name = name
     return web.Response(status=204)
 

@@ -122,6 +122,13 @@ def too_many_sessions(matches: list[dict[str, Any]]) -> Problem:
     )
 
 
+def name_taken(name: str) -> Problem:
+    """A session cannot be renamed to a live one's name (seen on a server of 26.4.16)."""
+    problem = session_exists("")
+    problem.msg, problem.data = f"Session with name {name!r} already exists", None
+    return problem
+
+
 def session_exists(session_id: str) -> Problem:
     return Problem(
         400,
@@ -153,6 +160,11 @@ def unreadable_field(msg: str) -> Problem:
     )
 
 
+def bad_request() -> Problem:
+    """What no other problem fits, such as a body that is too large."""
+    return Problem(400, "generic-bad-request", "Bad request.", "backendai_generic_bad-request")
+
+
 def malformed_body(url: str, method: str) -> Problem:
     return Problem(
         400,
@@ -173,6 +185,16 @@ def unknown_slot(name: str) -> Problem:
     )
 
 
+def negative_slot(name: str, amount: str) -> Problem:
+    return Problem(
+        400,
+        "invalid-resource-slot-quantity",
+        "Invalid resource slot quantity.",
+        "backendai_parsing_invalid-parameters",
+        f"Resource slot {name!r} cannot be negative: {amount}",
+    )
+
+
 def quota_exceeded(status: int, msg: str) -> Problem:
     return Problem(
         status,
@@ -190,6 +212,17 @@ def invalid_session_data(msg: str) -> Problem:
         "Session data has an invalid type or format.",
         "session_read_invalid-data-format",
         msg,
+    )
+
+
+def no_agent(session_id: str) -> Problem:
+    """The session waits in the queue, so nothing can be done in it (seen on a server of 26.4.16)."""
+    return Problem(
+        500,
+        "agent-not-allocated",
+        "Agent ID has not been allocated for the session.",
+        "agent_access_internal-error",
+        f"Session {session_id} main kernel has no agent allocated",
     )
 
 
@@ -234,7 +267,7 @@ def deprecated(msg: str) -> Problem:
 
 
 def url_not_found(path: str) -> Problem:
-    return Problem(404, "url-not-found", "Unknown URL path.", "api_generic_not-found", data=path)
+    return Problem(404, "url-not-found", "Unknown URL path.", "api_read_not-found", data=path)
 
 
 def method_not_allowed() -> Problem:
@@ -242,7 +275,7 @@ def method_not_allowed() -> Problem:
         405,
         "method-not-allowed",
         "HTTP Method Not Allowed.",
-        "api_access_bad-request",
+        "api_access_forbidden",
     )
 
 

@@ -36,8 +36,8 @@ async def auth_test(core: Core, request: web.Request) -> web.Response:
 
 async def role(core: Core, request: web.Request) -> web.Response:
     who = keypair(request)
-    word = "superadmin" if who.is_admin else "user"
-    return answer({"global_role": word, "domain_role": word, "group_role": None})
+    roles = ("superadmin", "admin") if who.is_admin else ("user", "user")
+    return answer({"global_role": roles[0], "domain_role": roles[1], "group_role": None})
 
 
 async def announcement(core: Core, request: web.Request) -> web.Response:

@@ -93,7 +93,12 @@ class SessionRecord:
         """What it takes: the request while it waits, nothing once it is over (recordings 36, 67)."""
         if self.status.is_over:
             return {}
-        return dict(sorted((self.allocated or self.wanted.slots).items()))
+        return dict(sorted((self.held or self.wanted.slots).items()))
+
+    @property
+    def held(self) -> Mapping[str, Decimal]:
+        """What its container has: nothing before there is one."""
+        return self.allocated if self.starts_at is not None else {}
 
     def brief(self) -> dict[str, Any]:
         """Return how an ambiguous name's answer tells of it (recording 92)."""

@@ -28,16 +28,26 @@ _LARGEST_MESSAGE = 16 * 2**20
 
 
 async def apps(core: Core, request: web.Request) -> web.Response:
-    """List the apps of a session."""
-    return answer(service_ports(session(core, request)))
+    """List the apps of a running session; one that waits is not found."""
+    record = session(core, request)
+    if record.container is None:
+        problem = problems.no_such_session(record.name)
+        problem.msg = f"Session (name={record.name}) does not exist."
+        raise problem
+    return answer(service_ports(record))
 
 
 class _Gone(Exception):
-    """The client closed its websocket."""
+    """The client's connection is gone."""
 
 
 class WebsocketRun:
-    """One execution over one websocket (API reference 5.1; recording 42)."""
+    """One execution over one websocket (API reference 5.1; recording 42).
+
+    As on a server of 26.4.16: the client is listened to while the program waits for input only, so
+    that a close frame changes nothing. When the connection is gone the code is interrupted, and
+    because nobody asks for the rest of the run, every other run of the session waits for ever.
+    """
 
     def __init__(
         self,
@@ -57,49 +67,42 @@ class WebsocketRun:
         first = await self._ws.receive()
         if first.type is not WSMsgType.TEXT:
             return
+        with suppress(_Gone):
+            await self._run(first.data)
+
+    async def _run(self, first: str) -> None:
         try:
-            asked = msgspec.json.decode(first.data)
+            asked = msgspec.json.decode(first)
             mode, code = asked["mode"], asked["code"] or ""
             options = asked.get("options") or {}
-        except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
-            await self._send({"status": "error", "msg": "Invalid parameters"})
+        except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as exc:
+            await self._send({"status": "error", "msg": f"Invalid API parameters: {exc!r}"})
             return
         if mode not in ("query", "batch"):
-            await self._send({"status": "error", "msg": f"Invalid mode: {mode}"})
+            await self._send({"status": "error", "msg": f"Invalid API parameters: mode {mode!r}"})
             return
         try:
             await self._loop(mode, code, options)
         except _Gone:
             await self._container.interrupt()
         except AgentFailure as exc:
-            with suppress(_Gone):
-                await self._send({"status": "error", "msg": str(exc)})
+            await self._send({"status": "error", "msg": str(exc)})
 
     async def _loop(self, mode: str, code: str, options: dict[str, Any]) -> None:
-        incoming = asyncio.create_task(self._ws.receive())
-        try:
-            while True:
-                result = await self._container.execute(
-                    mode, code, self._run_id, options, flush=_FLUSH
-                )
-                await self._send(_frame(result))
-                mode, code = "continue", ""
-                if result["status"] == "finished":
-                    return
-                if result["status"] == "waiting-input":
-                    mode, code = "input", _text(await incoming)
-                    incoming = asyncio.create_task(self._ws.receive())
-                elif incoming.done():
-                    _text(incoming.result())
-                    incoming = asyncio.create_task(self._ws.receive())
-        finally:
-            incoming.cancel()
-            await asyncio.wait([incoming])
+        while True:
+            result = await self._container.execute(mode, code, self._run_id, options, flush=_FLUSH)
+            await self._send(_frame(result))
+            if result["status"] == "finished":
+                return
+            mode, code = "continue", ""
+            if result["status"] == "waiting-input":
+                mode, code = "input", _text(await self._ws.receive())
 
     async def _send(self, frame: dict[str, Any]) -> None:
-        if self._faults.cuts_websocket(self._request.path):
-            if self._request.transport is not None:
-                self._request.transport.abort()
+        transport = self._request.transport
+        if transport is not None and self._faults.cuts_websocket(self._request.path):
+            transport.abort()
+        if transport is None or transport.is_closing():
             raise _Gone
         try:
             await self._ws.send_str(msgspec.json.encode(frame).decode())
@@ -153,7 +156,7 @@ async def session_events(core: Core, faults: Faults, request: web.Request) -> we
         }
     )
     response.enable_chunked_encoding()
-    with core.hub.listen() as queue:
+    with core.hub.listen() as queue, suppress(ConnectionError):  # the client may go at any time
         await response.prepare(request)
         with listener.holding():
             await _pour(listener, faults, queue, request, response)
@@ -184,10 +187,7 @@ async def _pour(
             if request.transport is not None:
                 request.transport.abort()
             return
-        try:
-            await response.write(frame)
-        except ConnectionError:
-            return
+        await response.write(frame)
 
 
 class _Listener:

@@ -6,6 +6,7 @@ import asyncio
 import io
 import secrets
 import tarfile
+from urllib.parse import unquote
 
 from aiohttp import BodyPartReader, hdrs, web
 
@@ -43,7 +44,7 @@ async def _save(core: Core, container: Container, part: BodyPartReader) -> None:
         data += chunk
         if len(data) >= _PART_LIMIT:
             raise problems.invalid_params(f"Too large file: {part.filename}")
-    name = part.filename or part.name or "file"
+    name = unquote(part.filename or part.name or "file")  # clients send sub%2Fname
     try:
         await asyncio.to_thread(files.save_upload, container.spec.work, name, bytes(data))
     except AgentFailure as exc:
@@ -117,6 +118,8 @@ async def _asked(core: Core, request: web.Request, key: str) -> list[str]:
     """Return the paths that are asked for, from where this release looks for them."""
     place = core.release.download
     if place == "query":
+        if request.method == "GET":
+            raise problems.method_not_allowed()
         return request.query.getall(key, [])
     if place == "body" and request.method == "GET":
         raise problems.deprecated("Use the POST method.")

@@ -14,7 +14,7 @@ import pytest
 from backendai_kernel.local.auth import KeyPairPolicy, new_keypair
 from backendai_kernel.local.manager import LocalManager
 from backendai_kernel.local.release import RELEASES
-from tests.signed import Signed, signed
+from tests.signed import Signed, signed, until
 
 TWO_CORES = {"cpu": Decimal(2), "mem": Decimal(8 * 2**30), "cuda.shares": Decimal(2)}
 
@@ -98,8 +98,7 @@ async def test_waiting_has_a_limit_and_the_session_lives_on(small: Signed) -> No
 async def test_a_cancelled_session_ends_the_wait_for_it(small: Signed) -> None:
     body = {"name": "gone", "image": "python", "config": {"resources": {"cpu": 3}}}
     waiting = asyncio.create_task(small("POST", "/session", body))
-    while not small.manager.registry.alive():
-        await asyncio.sleep(0.01)
+    await until(small.manager.registry.alive)
     stats = (await small("DELETE", "/session/gone")).body
     created = (await waiting).body
 
@@ -148,8 +147,7 @@ async def test_an_end_leaves_no_process_and_no_file(api: Signed) -> None:
     work = api.manager.container("clean").spec.work
     await api("DELETE", "/session/clean")
     await record.over.wait()
-    while work.exists():
-        await asyncio.sleep(0.01)
+    await until(lambda: not work.exists())
 
     assert not any(map(lives, pids))
     assert await api("DELETE", f"/session/{record.id}") is not None
@@ -171,10 +169,10 @@ async def test_a_runner_that_dies_ends_its_session(api: Signed) -> None:
 
 async def test_too_small_a_share_stays_creating(api: Signed) -> None:
     await ask(api, "crumb", **{"cuda.shares": "0.05"})
-    while await status(api, "crumb") != "CREATING":
-        await asyncio.sleep(0.01)
+    record = api.manager.session("crumb")
+    await until(lambda: record.status.value == "CREATING")
 
-    assert not api.manager.session("crumb").settled.is_set()
+    assert not record.settled.is_set()
     reply = await api("DELETE", "/session/crumb")
     assert reply.body == {"stats": {"status": "terminated"}}
 
