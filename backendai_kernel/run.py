@@ -28,6 +28,8 @@ _CHECK_AFTER = 2  # silent polls, about 2 s each, after which we ask whether any
 _CHECK_EVERY = 10  # … then after growing numbers of them, up to this
 _REACH_AGAIN = 60.0  # seconds to try to reach a server that a run was going on at
 
+_SETTLE = 0.3  # seconds for an empty query of ours to end after the run that it was sent into
+
 _LOST_OUTPUT = (
     "[The answer of the server was lost ({reason}); output from before this line may be missing.]\n"
 )
@@ -46,6 +48,7 @@ class Run:
         self._events: deque[Event | Message] = deque()
         self._poll: asyncio.Task[RunAnswer] | None = None
         self._interrupted = False
+        self._has_extra = False
         self._waiting: InputRequest | None = None
 
     @property
@@ -69,7 +72,7 @@ class Run:
 
     async def __aexit__(self, *exc: object) -> None:
         if self._state.is_over or not self._state.is_sent:
-            self.session.turn.release()
+            await self._release()
             return
         ending = asyncio.create_task(self._end())
         self.session.endings.add(ending)  # it owns the turn from here on
@@ -83,6 +86,15 @@ class Run:
                 pass
         except (RunLost, APIError, ConnectError):
             pass  # nobody waits for this run any more; the next one is told in its own words
+        finally:
+            await self._release()
+
+    async def _release(self) -> None:
+        try:
+            if self._has_extra:
+                # Our empty query may still be on its way; its end must not be taken for that of
+                # the next run. Between runs the server drops it.
+                await asyncio.sleep(_SETTLE)
         finally:
             self.session.turn.release()
 
@@ -214,9 +226,7 @@ class Run:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
             else:
-                # Should our empty query still be running, its end must not be taken for that of
-                # the next run.
-                await asyncio.sleep(0.2)
+                self._has_extra = True
                 return answer
 
 
