@@ -63,6 +63,8 @@ class BackendKernel(IPythonKernel):
         self._cells: list[Cell] = []
         self._greeted = False
         self._lane_lock = threading.Lock()
+        if self.shell is not None:
+            self.shell.extension_manager.load_extension("bai")
 
     @property
     def banner(self) -> str:  # type: ignore[override]  # as ipykernel's own
@@ -192,6 +194,15 @@ class BackendKernel(IPythonKernel):
                 wish = Wish(self._session_name(), self.image, tuple(self.resources))
                 self._lane = QueryLane(wish, os.environ, cwd=Path.cwd())
             return self._lane
+
+    def describe_session(self) -> list[tuple[str, str]]:
+        """Return what there is to say about the session: pairs of a label and a value."""
+        lane = self._lane
+        session = lane.session if lane is not None else None
+        facts = [("Image", self.image), ("Resources", " ".join(self.resources) or "the image's")]
+        if session is None:
+            return [("Session", "none yet: the first cell starts it"), *facts]
+        return [("Session", f"{session.name} ({session.id})"), *facts]
 
     def _session_name(self) -> str:
         """Return a name that stays over restarts of this kernel and is nobody else's.

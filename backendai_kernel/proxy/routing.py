@@ -1,9 +1,10 @@
 """Which part of a cell runs here, and which in the session.
 
 The first line that is neither blank nor a comment decides: ``%bai`` and ``%local`` lines run here,
-a cell under ``%%bai`` or ``%%local`` does so whole, and everything else goes to the session, other
-magics included, since what runs there is IPython too. Leading local lines may be followed by code
-for the session; a local line further down is a mistake, because its moment could not be kept.
+as does ``%load_ext bai``, a cell under ``%%bai`` or ``%%local`` does so whole, and everything else
+goes to the session, other magics included, since what runs there is IPython too. Leading local
+lines may be followed by code for the session; a local line further down is a mistake, because its
+moment could not be kept.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from dataclasses import dataclass
 _ROW = re.compile(
     r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+"
 )  # str.splitlines would also cut at \x0c, \u2028, …
-_LINE = re.compile(r"^(?:[\w., ]+(?:=|<<)\s*)?%(bai|local)(?![\w])")
+_LINE = re.compile(
+    r"^(?:[\w., ]+(?:=|<<)\s*)?%(bai|local)(?![\w])"
+    r"|^%(?:re|un)?load_ext\s+(?:bai|backendai_magics)\s*$"
+)
 _CELL = re.compile(r"^%%(bai|local)(?![\w])")
 _LOCAL_LINE = re.compile(r"^%local(?![\w]) ?")
 
