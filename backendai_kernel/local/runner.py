@@ -1,7 +1,7 @@
 """The process inside a container that runs the user's code and tells the agent what came of it.
 
-Started by path (``PYTHON runner.py``) in the interpreter of the session's image, which needs
-ipykernel but not this package. It starts one ipykernel, takes commands from the agent over an
+Started by path (``PYTHON runner.py``) in the interpreter of the session's image: 3.10 or newer, with
+ipykernel but without this package. It starts one ipykernel, takes commands from the agent over an
 inherited socket, and answers with records. When that socket closes, for whatever reason, it ends
 everything in the container and itself.
 

@@ -74,6 +74,14 @@ async def test_continue_after_finished_as_recorded(tmp_path: Path) -> None:
     assert len(hung) == 1
 
 
+async def test_what_does_not_go_through_sys_stdout_comes_too(container: Container) -> None:
+    """Recording 17; where it comes among the rest is a matter of luck, there as here."""
+    code = "import os; os.write(1, b'\\xff\\xfe raw fd\\n'); _ = os.system('echo from-subprocess')"
+    answers = await run(container, code)
+
+    assert text(answers) == "\ufffd\ufffd raw fd\nfrom-subprocess\n"
+
+
 # --- output ---------------------------------------------------------------------------------------
 
 
