@@ -7,7 +7,6 @@ over in order, so all output of a cell is out before its reply.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import Any
@@ -143,20 +142,25 @@ class Cell:
         self._here(self._interrupted)
 
     def _interrupted(self) -> None:
-        if self._work is None:
+        work = self._work
+        if work is None:
             return
         if not self._is_running_code or self._interrupts > 1:
-            self._work.cancel()
+            work.cancel()
             return
         sent = self._portal.start(self._lane.interrupt())
-        sent.add_done_callback(lambda done: self._here(self._told, done))
-        self._loop.call_later(_IGNORED_AFTER, self._still_running, self._work, time.monotonic())
+        sent.add_done_callback(lambda done: self._here(self._told, work, done))
+        self._loop.call_later(_IGNORED_AFTER, self._still_running, work)
 
-    def _told(self, sent: Future[None]) -> None:
-        if not sent.cancelled() and isinstance(error := sent.exception(), BackendError):
+    def _told(self, work: Future[None], sent: Future[bool]) -> None:
+        if sent.cancelled():
+            return
+        if isinstance(error := sent.exception(), BackendError):
             self._say(f"The interrupt did not reach the session: {error}\n")
+        elif error is None and not sent.result():
+            work.cancel()
 
-    def _still_running(self, work: Future[None], since: float) -> None:
+    def _still_running(self, work: Future[None]) -> None:
         if self._work is work and not work.done():
             self._say(
                 "The code has not stopped: it takes no notice of interrupts, or its interpreter "

@@ -17,7 +17,7 @@ from ..connect import open_client
 from ..errors import APIError, BackendError, ConnectError, RunLost
 from ..protocol import envelope
 from ..protocol.envelope import Message
-from ..protocol.run import Event, InputRequest
+from ..protocol.run import Event, InputRequest, Text
 from ..run import Run, collect
 from ..session import ComputeSession
 from ..slots import parse_words
@@ -27,6 +27,9 @@ Publish = Callable[[Event | Message], None]
 Ask = Callable[[InputRequest], Awaitable[str]]
 
 _RESTART_PAUSE = 0.7  # seconds: the old interpreter is gone after 0.6, or stays
+_WAITS = (
+    "[The code of an interrupted cell still runs in the session; this cell waits for its end.]\n"
+)
 _FIRST_AGAIN = 1.0  # seconds until a lost event stream is opened again, doubled up to …
 _LONGEST_AGAIN = 60.0
 
@@ -63,8 +66,8 @@ class Lane(Protocol):
     async def execute(self, code: str, publish: Publish, ask: Ask) -> None:
         """Run code to its end; cancelling interrupts it and leaves it to be drained."""
 
-    async def interrupt(self) -> None:
-        """Interrupt the code that runs."""
+    async def interrupt(self) -> bool:
+        """Interrupt the code that runs; false: none does yet, the cell still waits for its turn."""
 
     async def close(self, *, restart: bool) -> None:
         """Give the session a fresh interpreter, or end it."""
@@ -134,19 +137,22 @@ class QueryLane:
             ConnectError, APIError, ProtocolError: As `Client.send`.
         """
         session = self._live_session()
+        if session.endings:
+            publish(Text("stderr", _WAITS))
         try:
             async with session.run(code) as run:
                 self._run = run
-                async for event in run:
-                    if isinstance(event, InputRequest):
-                        await self._answer(run, event, ask)
-                    else:
-                        publish(event)
+                try:
+                    async for event in run:
+                        if isinstance(event, InputRequest):
+                            await self._answer(run, event, ask)
+                        else:
+                            publish(event)
+                finally:
+                    self._run = None  # what is left of it is brought to its end without us
         except RunLost:
             await self._forget()
             raise
-        finally:
-            self._run = None
 
     def _live_session(self) -> ComputeSession:
         if self.session is None:
@@ -170,13 +176,14 @@ class QueryLane:
             self._asking.cancel()
             self._asking = None
 
-    async def interrupt(self) -> None:
+    async def interrupt(self) -> bool:
         run, asking = self._run, self._asking
         if run is None:
-            return
+            return False
         await run.interrupt()
         if asking is not None:
             asking.cancel()
+        return True
 
     async def close(self, *, restart: bool) -> None:
         """Restart the interpreter for the next kernel process, or end what this one started."""

@@ -36,6 +36,7 @@ class Cell:
     messages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     questions: list[dict[str, Any]] = field(default_factory=list)
     reply: dict[str, Any] = field(default_factory=dict)
+    is_busy: bool = False
     is_idle: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -114,8 +115,9 @@ def _is_card(content: dict[str, Any]) -> bool:
 class Notebook:
     """A kernel process and the one front end that talks to it."""
 
-    def __init__(self, manager: AsyncKernelManager) -> None:
+    def __init__(self, manager: AsyncKernelManager, folder: Path) -> None:
         self.manager = manager
+        self.folder = folder
         self.client: AsyncKernelClient = manager.client()
         self._cells: dict[str, Cell] = {}
         self._readers: list[asyncio.Task[None]] = []
@@ -153,6 +155,7 @@ class Notebook:
         kind, content = message["msg_type"], message["content"]
         if kind == "status":
             cell.is_idle = content["execution_state"] == "idle"
+            cell.is_busy = not cell.is_idle
         elif kind != "execute_input":
             cell.messages.append((kind, content))
 
@@ -175,14 +178,13 @@ class Notebook:
         return await self.send(code, **options).done()
 
     async def started(self, code: str, **options: Any) -> Cell:
-        """Send a cell and return once its code runs in the session.
+        """Send a cell and return once its code runs in the session, which is on this computer.
 
-        The code tells by a question that is answered at once: a poll is held for 2 s, so printed
-        text would come late.
+        A file tells: printed text would come late, since a poll is held for 2 s.
         """
-        cell = self.send(f"input('begun?')\n{code}", **options)
-        await cell.until(lambda cell: cell.questions)
-        self.answer("")
+        sign = self.folder / f"begun-{os.urandom(4).hex()}"
+        cell = self.send(f"open({str(sign)!r}, 'x').close()\n{code}", **options)
+        await eventually(lambda: sign.exists() or cell.reply, "the code has begun")
         return cell
 
     def answer(self, text: str) -> None:
@@ -227,7 +229,7 @@ async def open_notebook(
     log = (folder / "kernel.log").open("ab")
     try:
         await manager.start_kernel(env=dict(environ), cwd=folder, stdout=log, stderr=log)
-        notebook = Notebook(manager)
+        notebook = Notebook(manager, folder)
         try:
             await notebook.open()
             yield notebook
