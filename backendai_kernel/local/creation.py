@@ -131,7 +131,7 @@ def _wanted(core: Core, body: Mapping[str, Any], name: str, image: LocalImage, w
         type=kind.upper(),
         environ={str(k): str(v) for k, v in (config.get("environ") or {}).items()},
         bootstrap_script=body.get("bootstrap_script") or body.get("bootstrapScript"),
-        startup_command=command,
+        startup_command=command if kind == "batch" else None,
         preopen_ports=tuple(int(port) for port in ports),
         tag=body.get("tag") or "",
         priority=int(body.get("priority") or 10),

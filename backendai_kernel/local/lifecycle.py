@@ -6,7 +6,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -154,6 +154,8 @@ class Lifecycle:
         self._move(record, SessionStatus.RUNNING, "triggered-by-scheduler")
         record.settled.set()
         self._spawn(self._watch(record, container))
+        if record.wanted.startup_command is not None:
+            self._spawn(self._run_batch(record, container, record.wanted.startup_command))
 
     def _creating(self, record: SessionRecord) -> None:
         if "CREATING" in self._release.statuses:
@@ -178,6 +180,21 @@ class Lifecycle:
             exit_codes=self._release.exit_codes,
             keeps_steps=self._keeps_steps,
         )
+
+    async def _run_batch(self, record: SessionRecord, container: Container, command: str) -> None:
+        """Run a batch session's one command, say how it went, and end the session."""
+        run_id = record.id.replace("-", "")
+        options = {"clean": "", "build": "", "exec": command}
+        mode = "batch"
+        with self.use(record), suppress(AgentFailure):  # it was ended meanwhile
+            while True:
+                answer = await container.execute(mode, "", run_id, options, flush=2.0)
+                if answer["status"] == "finished":
+                    break
+                mode = "input" if answer["status"] == "waiting-input" else "continue"
+            record.result = "FAILURE" if answer["exitCode"] else "SUCCESS"
+            self._hub.tell(f"session_{record.result.lower()}", record, "task-finished")
+            self.end(record, "task-finished")
 
     async def _watch(self, record: SessionRecord, container: Container) -> None:
         """End a session whose process tree is gone by itself (recording 37)."""
@@ -262,15 +279,15 @@ class Lifecycle:
             record.busy -= 1
             record.touched = asyncio.get_running_loop().time()
 
-    def end_idle(self, limit: float) -> None:
-        """End what nothing has held for *limit* seconds."""
+    async def end_idle(self, limit: float) -> None:
+        """End what nothing has held and what has executed nothing for *limit* seconds."""
         now = asyncio.get_running_loop().time()
         for record in self._registry:
-            if (
-                record.status is SessionStatus.RUNNING
-                and not record.busy
-                and now - record.touched >= limit
-            ):
+            if record.status is not SessionStatus.RUNNING or record.container is None:
+                continue
+            if record.busy or await _is_executing(record.container):
+                record.touched = now
+            elif now - record.touched >= limit:
                 self.end(record, "idle-timeout")
 
     async def close(self) -> None:
@@ -292,6 +309,16 @@ class Lifecycle:
         self._tasks.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             log.error("a session's task failed", exc_info=exc)
+
+
+async def _is_executing(container: Container) -> bool:
+    """Code runs, whether somebody polls it or not."""
+    begun = asyncio.ensure_future(container.running())
+    await asyncio.sleep(0)
+    if begun.done():
+        return True
+    begun.cancel()
+    return False
 
 
 async def _remove(folder: Path) -> None:

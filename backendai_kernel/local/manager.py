@@ -266,7 +266,7 @@ class LocalManager:
         while True:
             await asyncio.sleep(min(15.0, min(limits) / 4))
             if self._session_idle_limit:
-                self._core.lifecycle.end_idle(self._session_idle_limit)
+                await self._core.lifecycle.end_idle(self._session_idle_limit)
             if self._idle_limit and self._is_idle(self._idle_limit):
                 self.idle.set()
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from ..slots import format_amount
 from . import problems
 from .auth import KeyPair
-from .core import DOMAIN, GROUP, SCALING_GROUP, Core, answer, json_body, keypair, params
+from .core import GROUP, SCALING_GROUP, Core, answer, json_body, keypair, params
 from .scheduler import SHARES, SLOT_TYPES, usage
 
 _GIB = Decimal(2**30)
@@ -179,8 +179,3 @@ async def folder_hosts(core: Core, request: web.Request) -> web.Response:
 async def no_folder(core: Core, request: web.Request) -> web.Response:
     keypair(request)
     raise problems.not_found("No such virtual folder.", "vfolder_read_not-found")
-
-
-async def domain(core: Core, request: web.Request) -> web.Response:
-    keypair(request)
-    return answer({"name": DOMAIN})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -39,7 +39,6 @@ class Wanted:
     preopen_ports: tuple[int, ...] = ()
     tag: str = ""
     priority: int = 10
-    callback_url: str | None = None
 
 
 @dataclass(eq=False)
@@ -182,6 +181,3 @@ def _as_uuid(text: str) -> str | None:
 
 def utcnow() -> datetime:
     return datetime.now(UTC)
-
-
-Listener = Callable[[SessionRecord], None]

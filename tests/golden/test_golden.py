@@ -25,7 +25,7 @@ from tests.golden.exceptions import EXCEPTIONS, NOT_REPLAYED, SKIPPED, SOMETIMES
 from tests.golden.replay import ADMIN, SAMPLES, TIGHT, USER, Recording, Replay, Replayed, fold
 from tests.golden.same import Answer, differences
 
-AT_ONCE = 3
+AT_ONCE = 6
 PATIENCE = 60.0  # seconds for one scenario
 RECORDED_IMAGE = "127.0.0.1:5000/stable/python:3.11-debian12"
 

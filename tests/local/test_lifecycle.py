@@ -207,20 +207,39 @@ async def test_another_users_session_is_not_there_for_a_plain_user(tmp_path: Pat
 
 async def test_an_idle_session_is_ended_and_a_held_one_is_not(tmp_path: Path) -> None:
     async with (
-        LocalManager(tmp_path, slots=TWO_CORES, session_idle_limit=0.5) as manager,
+        LocalManager(tmp_path, slots=TWO_CORES, session_idle_limit=1.0) as manager,
         signed(manager) as api,
     ):
         held = await api.start("held")
-        await api.start("idle")
-        idle, record = manager.session("idle"), manager.session("held")
+        record = manager.session("held")
         running = asyncio.create_task(api.run(held, "import time; time.sleep(60)", "run"))
         await manager.running("held")
+        await api.start("idle")
+        idle = manager.session("idle")
         await idle.over.wait()
 
         assert idle.status_info == "idle-timeout"
         assert not record.over.is_set()
         await api("POST", f"/session/{held}/interrupt")
         await running
+
+
+async def test_code_that_nobody_polls_keeps_its_session(tmp_path: Path) -> None:
+    async with (
+        LocalManager(tmp_path, slots=TWO_CORES, session_idle_limit=0.3) as manager,
+        signed(manager) as api,
+    ):
+        session = await api.start("alone")
+        record = manager.session("alone")
+        code = "import time; time.sleep(3); open('slept', 'w').close(); time.sleep(600)"
+        await api.run(session, code, "run")
+        work = manager.container("alone").spec.work
+        await until((work / "slept").exists)
+
+        assert not record.over.is_set()
+        await manager.container("alone").interrupt()
+        await record.over.wait()
+        assert record.status_info == "idle-timeout"
 
 
 async def test_a_restart_gives_a_fresh_interpreter_where_the_release_has_it(
@@ -248,3 +267,25 @@ async def test_leaving_the_manager_ends_all_sessions(tmp_path: Path) -> None:
 
     assert not lives(pid)
     assert [record.status.value for record in records] == ["TERMINATED", "CANCELLED"]
+
+
+@pytest.mark.parametrize(("command", "result"), [("echo done", "SUCCESS"), ("exit 3", "FAILURE")])
+async def test_a_batch_session_ends_with_its_command(
+    api: Signed, command: str, result: str
+) -> None:
+    body = {"name": "batch", "image": "python", "type": "batch", "enqueueOnly": True}
+    refused = await api("POST", "/session", body)
+    created = await api("POST", "/session", body | {"startupCommand": command})
+    record = api.manager.session("batch")
+    await record.over.wait()
+    data = await api.query(
+        "query($id: UUID!) { compute_session(id: $id) { type result status_info } }",
+        id=created.body["sessionId"],
+    )
+
+    assert refused.status == 400
+    assert data["compute_session"] == {
+        "type": "BATCH",
+        "result": result,
+        "status_info": "task-finished",
+    }

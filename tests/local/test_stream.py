@@ -154,11 +154,11 @@ async def test_an_unknown_name_is_refused_by_newer_servers_only(tmp_path: Path) 
 
 
 async def test_an_open_stream_keeps_its_session_from_being_idle(tmp_path: Path) -> None:
-    async with LocalManager(tmp_path, session_idle_limit=0.4) as manager, signed(manager) as api:
+    async with LocalManager(tmp_path, session_idle_limit=1.0) as manager, signed(manager) as api:
         session = await api.start("held")
         record = manager.session("held")
         async with events(api, f"sessionId={session}&scope=session"):
-            body = {"mode": "query", "code": "import time; time.sleep(1.5)", "run_id": "r"}
+            body = {"mode": "query", "code": "import time; time.sleep(1.9)", "run_id": "r"}
             await api("POST", f"/session/{session}", body)
             assert record.busy == 1 and not record.over.is_set()
         await record.over.wait()
