@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .errors import APIError, ConnectError, NotFound, RunLost, ServerError
-from .model import RunAnswer
+from .model import RunAnswer, RunStatus
 from .protocol import calls
 from .protocol.envelope import Message
 from .protocol.run import Event, Finished, InputRequest, RunState, Text, TimedOut
@@ -27,6 +27,12 @@ _DRAIN = 3.0  # seconds to wait for an interrupted run before it is left to the 
 _CHECK_AFTER = 2  # silent polls, about 2 s each, after which we ask whether anybody lives there; …
 _CHECK_EVERY = 10  # … then after growing numbers of them, up to this
 _REACH_AGAIN = 60.0  # seconds to try to reach a server that a run was going on at
+
+_DOUBT = (
+    "The answer that told how the code ended was lost ({reason}): it may have run to its end, in "
+    "part, or not at all."
+)
+_LOOK_FIRST = "Look at its variables before you run it again."
 
 _SETTLE = 0.3  # seconds for an empty query of ours to end after the run that it was sent into
 
@@ -49,6 +55,7 @@ class Run:
         self._poll: asyncio.Task[RunAnswer] | None = None
         self._interrupted = False
         self._has_extra = False
+        self._doubt = ""  # why it cannot be told how the code ended
         self._waiting: InputRequest | None = None
 
     @property
@@ -108,9 +115,13 @@ class Run:
 
         Raises:
             RunLost: The session or its interpreter went away under the code.
-            ConnectError, APIError, ProtocolError: As `Client.send`.
+            ConnectError: No answer; or the one that told how the code ended was lost.
+            APIError, ProtocolError: As `Client.send`.
         """
         while not self._events:
+            if self._doubt:
+                reason, self._doubt = self._doubt, ""
+                raise ConnectError(_DOUBT.format(reason=reason), hint=_LOOK_FIRST, sent=True)
             if self._state.is_over:
                 raise StopAsyncIteration
             if self._waiting is not None:
@@ -159,6 +170,8 @@ class Run:
             raise
         self._poll = None
         events = self._state.receive(answer)
+        if self._doubt:  # this end is perhaps not that of the code
+            events = [event for event in events if not isinstance(event, Finished)]
         self._events.extend(e for e in map(self.session.decoder.read, events) if e is not None)
         if any(isinstance(event, TimedOut) for event in events):
             raise RunLost(
@@ -206,7 +219,8 @@ class Run:
 
         ``continue`` would open a run again that has ended meanwhile, for ever (26); an empty
         ``query`` under the same run id is answered with the rest of a run that goes on, and frees
-        the queue of one that has ended or that the server cannot tell about (19, 23, 27).
+        the queue of one that has ended or that the server cannot tell about (19, 23, 27). In the
+        second case the end that it tells may be its own: how the code ended nobody knows.
         """
         self._events.append(Text("stderr", _LOST_OUTPUT.format(reason=reason)))
         call = calls.execute(self.session.id, self._state.run_id, "query", "")
@@ -227,6 +241,8 @@ class Run:
                 pause = min(pause * 2, 5.0)
             else:
                 self._has_extra = True
+                if answer.status is RunStatus.FINISHED:
+                    self._doubt = reason
                 return answer
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .client import Client
-from .errors import APIError, BackendError, NotFound, RunLost, ServerError
+from .errors import APIError, BackendError, ConnectError, NotFound, RunLost, ServerError
 from .model import Session
 from .protocol import calls, envelope
 from .protocol.envelope import Decoder, Message
@@ -87,11 +87,19 @@ class ComputeSession:
         """
         nonce = envelope.draw_nonce()
         self.decoder = Decoder(nonce)
-        events = await collect(self.run(envelope.bootstrap(nonce), patience=_HELD))
+        code, was_lost = envelope.bootstrap(nonce), False
+        try:
+            events = await collect(self.run(code, patience=_HELD))
+        except ConnectError as exc:
+            if not exc.sent:
+                raise
+            was_lost = True  # it may be sent twice
+            events = await collect(self.run(code, patience=_HELD))
         hellos = [e for e in events if isinstance(e, Message) and e.kind == "hello"]
         if hellos:
             self.hello = hellos[-1].content
-            self.is_fresh = bool(self.hello.get("is_fresh"))
+            # The one that was lost may have been there first.
+            self.is_fresh = bool(self.hello.get("is_fresh")) or (was_lost and self.is_new)
             return self.is_fresh
         self.hello, self.decoder = {}, Decoder()
         if exit_code(events) == _NO_INTERPRETER and not _texts(events):

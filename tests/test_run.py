@@ -242,32 +242,70 @@ def path_of(session: ComputeSession) -> str:
 
 async def test_html_from_before_our_time_does_not_wedge_the_session(session):
     raw = "get_ipython()._bai.publish_raw({'text/html': '<b>x</b>'}, {}); wedged = True"
-    events = await collect(session.run(raw))
+    seen = []
+    with pytest.raises(ConnectError, match=r"how the code ended was lost \(HTTP 500\)"):
+        async with session.run(raw) as run:
+            async for event in run:
+                seen.append(event)
 
-    assert "The answer of the server was lost (HTTP 500)" in printed(events)
+    assert "The answer of the server was lost (HTTP 500)" in printed(seen)
     assert await texts(session, "print(wedged)") == "True\n"
 
 
-async def test_a_lost_answer_runs_nothing_twice(session, manager):
+@pytest.mark.parametrize(("trouble", "runs"), [("drop", 0), ("drop_after", 1)])
+async def test_a_lost_answer_runs_nothing_twice_and_is_no_success(session, manager, trouble, runs):
+    # whether the code was run cannot be told, so the cells after it must not go on
     await collect(session.run("runs = 0"))
-    fault = manager.faults.drop_after(path=path_of(session))
-    events = await collect(session.run("runs += 1; print('said')"))
+    fault = getattr(manager.faults, trouble)(path=path_of(session))
+    with pytest.raises(ConnectError) as caught:
+        await collect(session.run("runs += 1"))
 
     assert fault.hits == 1
-    assert "The answer of the server was lost" in printed(events)
-    assert await texts(session, "print(runs)") == "1\n"
+    assert caught.value.message == (
+        "The answer that told how the code ended was lost (the connection broke): it may have run "
+        "to its end, in part, or not at all."
+    )
+    assert caught.value.sent
+    assert await texts(session, "print(runs)") == f"{runs}\n"
 
 
-async def test_a_poll_whose_answer_is_lost_goes_on(session, manager):
-    code = "print('first', flush=True); import time; time.sleep(3); print('last')"
+async def test_a_lost_answer_to_code_that_still_runs_is_taken_up(session, manager):
+    fault = manager.faults.drop_after(path=path_of(session))
+    events = await collect(session.run("import time; time.sleep(5); print('last')"))
+
+    assert fault.hits == 1
+    assert printed(events).endswith("last\n")
+    assert events[-1] == Finished(0)
+
+
+async def lose_a_poll(session, manager, seconds: int) -> list:
+    """Lose the second answer of a run that lasts so long; return the events after the first."""
+    code = f"print('first', flush=True); import time; time.sleep({seconds}); print('last')"
     async with session.run(code) as run:
         await first_text(run)
         fault = manager.faults.drop_after(path=path_of(session))
-        rest = [event async for event in run]
+        rest = []
+        try:
+            async for event in run:
+                rest.append(event)
+        finally:
+            assert fault.hits == 1
+            assert "The answer of the server was lost" in printed(rest)
+    return rest
 
-    assert fault.hits == 1
-    assert "The answer of the server was lost" in printed(rest)
+
+async def test_a_poll_whose_answer_is_lost_goes_on(session, manager):
+    rest = await lose_a_poll(session, manager, seconds=7)
+
+    assert printed(rest).endswith("last\n")
     assert rest[-1] == Finished(0)
+    assert await texts(session, "print('ready')") == "ready\n"
+
+
+async def test_a_poll_whose_answer_told_the_end_is_no_success(session, manager):
+    with pytest.raises(ConnectError, match="how the code ended was lost"):
+        await lose_a_poll(session, manager, seconds=3)
+
     assert await texts(session, "print('ready')") == "ready\n"
 
 

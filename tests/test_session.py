@@ -68,6 +68,16 @@ async def test_a_session_that_somebody_used_is_not_fresh(session):
     assert await texts(other, "print(x)") == "1\n"
 
 
+@pytest.mark.parametrize("trouble", ["drop", "drop_after"])
+async def test_a_preparation_whose_answer_is_lost_is_done_again(session, manager, trouble):
+    fault = getattr(manager.faults, trouble)(path=f"/session/{session.id}")
+    await session.prepare()
+    (value, _) = await collect(session.run("6 * 7"))
+
+    assert fault.hits == 1
+    assert value.content["data"] == {"text/plain": "42"}
+
+
 async def test_the_first_cell_is_the_first_of_the_interpreter_too(session):
     (value, _) = await collect(session.run("len(In)"))
 
