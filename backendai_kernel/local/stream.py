@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
@@ -20,10 +19,10 @@ from .faults import Faults
 from .operations import running
 from .sessions import SessionRecord
 
-log = logging.getLogger(__name__)
 
 _FLUSH = 0.2
 _PING_EVERY = 15.0
+_LOOK_EVERY = 0.5  # whether the client of a silent stream is still there
 _LARGEST_MESSAGE = 16 * 2**20
 
 
@@ -170,12 +169,17 @@ async def _pour(
     request: web.Request,
     response: web.StreamResponse,
 ) -> None:
-    while True:
+    loop = asyncio.get_running_loop()
+    next_ping = loop.time() + _PING_EVERY
+    while request.transport is not None:  # the client is there
         try:
-            async with asyncio.timeout(_PING_EVERY):
+            async with asyncio.timeout(_LOOK_EVERY):
                 happening = await queue.get()
         except TimeoutError:
+            if loop.time() < next_ping:
+                continue
             frame = PING
+            next_ping = loop.time() + _PING_EVERY
         else:
             if happening is None:
                 await response.write(SERVER_CLOSE)
