@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -229,3 +230,25 @@ def test_uninstall_of_all_leaves_the_others(jupyter):
 
     assert len(removal.removed) == 2
     assert [path.name for path in jupyter.iterdir()] == ["backendai-lookalike"]
+
+
+# -- an installed kernel starts ---------------------------------------------------------------
+
+
+def test_an_installed_kernelspec_starts_our_kernel(tmp_path, monkeypatch):
+    from jupyter_client.manager import start_new_kernel
+
+    spec = specs.install(resolve_profile("python", resources=["mem=1g"]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "magics")]))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("BACKENDAI_KERNEL_STATE", str(tmp_path / "state"))
+    manager, client = start_new_kernel(kernel_name=spec.name, startup_timeout=60)
+    try:
+        info = client.kernel_info(reply=True, timeout=60)["content"]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+
+    assert info["status"] == "ok"
+    assert "Backend.AI" in info["banner"]
