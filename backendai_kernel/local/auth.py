@@ -66,10 +66,22 @@ class KeyPair:
         return str(uuid.uuid5(uuid.NAMESPACE_URL, f"user:{self.user_id}"))
 
 
-def new_keypair(**fields: object) -> KeyPair:
+def new_keypair(
+    *,
+    user_id: str = "local@localhost",
+    is_admin: bool = True,
+    policy: KeyPairPolicy | None = None,
+    password: str = "",
+) -> KeyPair:
     """Return a keypair that nobody else has, of the lengths that servers give out."""
-    access_key = "AKIA" + secrets.token_hex(8).upper()
-    return KeyPair(access_key=access_key, secret_key=secrets.token_urlsafe(30), **fields)  # type: ignore[arg-type]
+    return KeyPair(
+        access_key="AKIA" + secrets.token_hex(8).upper(),
+        secret_key=secrets.token_urlsafe(30),
+        user_id=user_id,
+        is_admin=is_admin,
+        policy=policy or KeyPairPolicy(),
+        password=password,
+    )
 
 
 @dataclass

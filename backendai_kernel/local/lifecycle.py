@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import shutil
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -183,17 +184,13 @@ class Lifecycle:
 
     async def _run_batch(self, record: SessionRecord, container: Container, command: str) -> None:
         """Run a batch session's one command, say how it went, and end the session."""
-        run_id = record.id.replace("-", "")
-        options = {"clean": "", "build": "", "exec": command}
-        mode = "batch"
-        with self.use(record), suppress(AgentFailure):  # it was ended meanwhile
-            while True:
-                answer = await container.execute(mode, "", run_id, options, flush=2.0)
-                if answer["status"] == "finished":
-                    break
-                mode = "input" if answer["status"] == "waiting-input" else "continue"
-            record.result = "FAILURE" if answer["exitCode"] else "SUCCESS"
-            self._hub.tell(f"session_{record.result.lower()}", record, "task-finished")
+        with self.use(record):
+            try:
+                record.result = "FAILURE" if await _batch(container, command) else "SUCCESS"
+            except AgentFailure:
+                record.result = "FAILURE"
+        self._hub.tell(f"session_{record.result.lower()}", record, "task-finished")
+        if record.ending is None:
             self.end(record, "task-finished")
 
     async def _watch(self, record: SessionRecord, container: Container) -> None:
@@ -264,10 +261,15 @@ class Lifecycle:
         self._hub.tell(f"session_{word}", record, reason)
 
     async def restart(self, record: SessionRecord, container: Container) -> None:
-        """Give a session a fresh process tree in the same folder."""
+        """Give a session a fresh process tree in the same folder.
+
+        Raises:
+            AgentFailure: The new one did not start; the session ends.
+        """
         self._move(record, SessionStatus.RESTARTING, "restarting")
         await container.restart()
-        self._move(record, SessionStatus.RUNNING, "new-container-started")
+        if record.ending is None:  # nobody has ended it meanwhile
+            self._move(record, SessionStatus.RUNNING, "new-container-started")
 
     @contextmanager
     def use(self, record: SessionRecord) -> Iterator[None]:
@@ -309,6 +311,21 @@ class Lifecycle:
         self._tasks.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             log.error("a session's task failed", exc_info=exc)
+
+
+async def _batch(container: Container, command: str) -> int:
+    """Run a shell command to its end and return its exit status.
+
+    Raises:
+        AgentFailure: The container is gone.
+    """
+    options = {"clean": "", "build": "", "exec": command}
+    mode, run_id = "batch", secrets.token_hex(16)
+    while True:
+        answer = await container.execute(mode, "", run_id, options, flush=2.0)
+        if answer["status"] == "finished":
+            return int(answer["exitCode"] or 0)
+        mode = "input" if answer["status"] == "waiting-input" else "continue"
 
 
 async def _is_executing(container: Container) -> bool:

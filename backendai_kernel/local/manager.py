@@ -104,9 +104,7 @@ class LocalManager:
         keeps_steps: bool = True,
         start: Starter = start_container,
     ) -> None:
-        self.keypair = keypair or new_keypair(
-            policy=policy or KeyPairPolicy(), password=secrets.token_urlsafe(12)
-        )
+        self.keypair = keypair or new_keypair(policy=policy, password=secrets.token_urlsafe(12))
         self.release = release
         self.gate = Gate(release)
         for each in (self.keypair, *others):

@@ -19,7 +19,6 @@ from .faults import Faults
 from .operations import running
 from .sessions import SessionRecord
 
-
 _FLUSH = 0.2
 _PING_EVERY = 15.0
 _LOOK_EVERY = 0.5  # whether the client of a silent stream is still there
