@@ -263,8 +263,15 @@ class Client:
         error = from_problem(response.status, problem, what=call.what)
         if isinstance(error, RateLimited):
             error.retry_after = _seconds(response.headers.get("Retry-After"))
-        if isinstance(error, Unauthorized) and self.config.endpoint_type == "session":
-            error.hint = "Log in again: backendai-kernel login"
+        if error.status == 401 and self.config.endpoint_type == "session":
+            return Unauthorized(
+                f"You are not logged in at {self.config.endpoint}, or no longer.",
+                status=401,
+                hint="Log in again: backendai-kernel login --type session",
+                slug=error.slug,
+                title=error.title,
+                msg=error.msg,
+            )
         return error
 
     def _unreachable(self, exc: aiohttp.ClientConnectorError) -> ConnectError:

@@ -432,12 +432,13 @@ async def test_after_a_login_calls_are_let_in_by_the_cookie(manager, tmp_path):
     assert config.cookie_file.stat().st_mode & 0o777 == 0o600
 
 
-async def test_without_a_login_there_is_a_hint(manager, tmp_path):
+async def test_without_a_login_there_is_a_sentence_and_a_hint(manager, tmp_path):
     async with Client(login_config(manager.url, tmp_path)) as client:
         with pytest.raises(Unauthorized) as caught:
             await client.send(calls.get_keypair())
 
-    assert caught.value.hint == "Log in again: backendai-kernel login"
+    assert caught.value.message == f"You are not logged in at {manager.url}, or no longer."
+    assert caught.value.hint == "Log in again: backendai-kernel login --type session"
 
 
 async def test_a_cookie_is_not_sent_to_another_server(manager, tmp_path):
