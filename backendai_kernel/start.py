@@ -141,6 +141,9 @@ async def _create(
         if exc.sent:
             await _abandon(client, name)  # it may have been made, and nobody would know of it
         raise
+    except asyncio.CancelledError:
+        await _abandon(client, name)
+        raise
 
 
 async def _no_such_image(client: Client, image: str, cause: NotFound) -> NotFound:

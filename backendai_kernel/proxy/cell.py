@@ -172,9 +172,11 @@ class Cell:
         self._send("stream", {"name": "stderr", "text": text})
 
     def abandon(self) -> None:
-        """End the cell at once, from any thread: the kernel is about to go."""
+        """End the cell at once, from any thread or signal handler: the kernel is about to go."""
         self._interrupts += 2
-        self._here(self._interrupted)
+        work = self._work
+        if work is not None:  # not by way of the kernel's loop, which a signal handler holds up
+            work.cancel()
 
 
 async def _as_coroutine(ask: AskFrontEnd, prompt: str, password: bool) -> str:

@@ -260,7 +260,14 @@ class BackendKernel(IPythonKernel):
         await asyncio.get_running_loop().run_in_executor(None, self._close, restart)
         return dict(await _maybe(super().do_shutdown(restart)))
 
+    def _was_left_a_session(self) -> bool:
+        from .kept import KeptNote
+
+        return bool(KeptNote(os.environ, self._session_name()).read())
+
     def _close(self, restart: bool) -> None:
+        if not restart and self._lane is None and self._was_left_a_session():
+            self._the_lane()
         with self._lane_lock:
             lane, self._lane = self._lane, None
         if lane is None:

@@ -19,9 +19,10 @@ from ..protocol import envelope
 from ..protocol.envelope import Message
 from ..protocol.run import Event, InputRequest, Text
 from ..run import Run, collect
-from ..session import ComputeSession
+from ..session import ComputeSession, destroy
 from ..slots import parse_words
 from ..start import Progress, Request, start_session
+from .kept import KeptNote
 
 Publish = Callable[[Event | Message], None]
 Ask = Callable[[InputRequest], Awaitable[str]]
@@ -95,6 +96,8 @@ class QueryLane:
         self._asking: asyncio.Task[str] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._ended: str | None = None
+        self._note = KeptNote(environ, wish.name)
+        self._begun_id = ""  # of the last session that was had, or nearly so
 
     @property
     def is_open(self) -> bool:
@@ -118,14 +121,20 @@ class QueryLane:
                     on_note=lambda note: on_progress(Progress("CONNECTING", note=note)),
                     on_wait=self._on_wait,
                 )
+
+            def progress(now: Progress) -> None:
+                self._begun_id = now.session_id or self._begun_id
+                on_progress(now)
+
             request = Request(self.wish.image, wanted)
             session = await start_session(
-                self.client, request, self.wish.name, on_progress=on_progress
+                self.client, request, self.wish.name, on_progress=progress
             )
             if not session.is_fresh:  # the kernel was restarted: its variables are to be gone
                 on_progress(Progress("RESTARTING", session.id))
                 await session.restart()
             self.session, self._ended = session, None
+            self._note.forget()
             self._watching = asyncio.create_task(self._watch(self.client, session))
 
     async def execute(self, code: str, publish: Publish, ask: Ask) -> None:
@@ -189,16 +198,39 @@ class QueryLane:
         """Restart the interpreter for the next kernel process, or end what this one started."""
         if self._watching is not None:
             self._watching.cancel()
-        session = self.session
-        if session is not None and restart and not session.turn.locked() and session.hello:
-            # Begun now, it is done when the next process comes; that one makes sure.
-            await collect(session.run(envelope.RESTART))
-            await asyncio.sleep(_RESTART_PAUSE)  # nobody may speak to the old one meanwhile
-        elif session is not None and not restart:
-            await session.destroy()
+        if restart:
+            await self._leave_to_next()
+        else:
+            await self._end_session()
         if self.client is not None:
             await self.client.__aexit__(None, None, None)
             self.client = None
+
+    async def _leave_to_next(self) -> None:
+        """Keep the session for the next kernel process, and begin to give it a new interpreter."""
+        async with self._opening:  # a start that was cancelled ends its session first
+            session = self.session
+        if self._begun_id:
+            self._note.write(self._begun_id)
+        if session is not None and not session.turn.locked() and session.hello:
+            # Begun now, it is done when the next process comes; that one makes sure.
+            await collect(session.run(envelope.RESTART))
+            await asyncio.sleep(_RESTART_PAUSE)  # nobody may speak to the old one meanwhile
+
+    async def _end_session(self) -> None:
+        """End the session that was had here, or that the kernel before its restart had."""
+        if left := self._note.read():
+            self._begun_id = self._begun_id or left
+            self.client = self.client or await open_client(self._environ, cwd=self._cwd)
+        ended = ""
+        while True:
+            if self.client is not None and ended != self._begun_id:
+                ended = self._begun_id
+                await destroy(self.client, ended)
+            async with self._opening:  # a start that was cancelled may have had one more
+                if ended == self._begun_id:
+                    break
+        self._note.forget()
 
     # -- the session's end --------------------------------------------------------------------
 

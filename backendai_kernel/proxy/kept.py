@@ -1,0 +1,37 @@
+"""What a kernel process that is restarted leaves to the one that follows it.
+
+That one has its session only with its first cell. Should it be shut down before, nobody else knows
+which session there is to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..config import state_dir, write_private
+
+
+class KeptNote:
+    """A small file with the id of the session; there from a restart to the next cell."""
+
+    def __init__(self, environ: Mapping[str, str], name: str) -> None:
+        """Look nowhere yet.
+
+        Args:
+            environ: Names the folder for what is kept between runs.
+            name: The session's name, the same for every process of a kernel.
+        """
+        self._path = state_dir(environ) / "kept" / name
+
+    def read(self) -> str:
+        """Return the session's id, ``""`` when none was left."""
+        try:
+            return self._path.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return ""
+
+    def write(self, session_id: str) -> None:
+        write_private(self._path, session_id.encode())
+
+    def forget(self) -> None:
+        self._path.unlink(missing_ok=True)
