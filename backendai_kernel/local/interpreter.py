@@ -26,6 +26,8 @@ NO_INTERPRETER = 127  # exit code of every run of a session whose interpreter di
 _DELIMITER = b"<IDS|MSG>"
 _ASK_AGAIN_MS = 100
 _LATE_REPLY_MS = 2000
+_LAST_WORDS_MS = 200  # what an interpreter sent before it went away has arrived by then
+_POLLOUT = 2  # zmq.POLLOUT; zmq is imported late
 
 # A configuration of IPython that tells us when a cell has really begun: until then, ipykernel
 # takes a SIGINT for its own and the cell gets no answer. The server writes this file too, to have
@@ -134,9 +136,12 @@ class Interpreter:
         ):
             wire.identity = self._session.encode()  # one for all: input requests follow the shell's
             wire.linger = 0
+            wire.immediate = True  # nothing is sent into a connection that is not there
             wire.reconnect_ivl = 10  # milliseconds; after the interpreter has replaced itself
             wire.connect(f"ipc://{self._base}-{_CHANNELS.index(name) + 1}")
+        self._breaks = self._shell.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._poller = zmq.Poller()
+        self._poller.register(self._breaks, zmq.POLLIN)
         self._poller.register(self._iopub, zmq.POLLIN)
         self._poller.register(self._stdin, zmq.POLLIN)
         self._poller.register(self._signal, zmq.POLLIN)
@@ -145,16 +150,34 @@ class Interpreter:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self._process.kill()
                 raise NoInterpreter
+        self._connected = True
 
     def _answers(self) -> bool:
         # Output that was published before our subscription arrived is lost, so ask until an
         # output of ours comes back.
+        if not self._shell.poll(_ASK_AGAIN_MS, _POLLOUT):
+            return False
         self._send(self._shell, "kernel_info_request", {})
         while self._iopub.poll(_ASK_AGAIN_MS):
             _, parent, _ = _read(self._iopub.recv_multipart())
             if parent.startswith(self._session):
                 return True
         return False
+
+    def _broken(self) -> None:
+        self._breaks.recv_multipart()
+        self._connected = False
+
+    def _reconnect(self) -> None:
+        """Return when an interpreter is there: at once, or when a new one has come up.
+
+        The server's runner sends into the broken connection when it does not know it yet, and
+        that run is lost.
+        """
+        while self._breaks.poll(0):
+            self._broken()
+        while not self._connected:
+            self._connected = self._answers()
 
     def announce(self) -> None:
         """Say that a call of `execute` will follow; interrupts wait for it from now on."""
@@ -177,9 +200,13 @@ class Interpreter:
             typed: Waits for a line that the user typed; meanwhile nothing else is read.
             begun: Called when the interpreter has begun with it.
         """
-        asked = self._send(self._shell, "execute_request", _request(code))
         try:
-            return self._follow(asked, send, typed, begun)
+            exit_code = None
+            while exit_code is None:
+                self._reconnect()
+                asked = self._send(self._shell, "execute_request", _request(code))
+                exit_code = self._follow(asked, send, typed, begun)
+            return exit_code
         finally:
             self._interrupts.over()
 
@@ -189,10 +216,17 @@ class Interpreter:
         send: Callable[[str, bytes], None],
         typed: Callable[[], str],
         begun: Callable[[], None],
-    ) -> int:
+    ) -> int | None:
+        """Return the exit code, or ``None`` when the interpreter went away before it began."""
         exit_code = 0
+        arrived = broken = False
         while True:
-            ready = dict(self._poller.poll())
+            ready = dict(self._poller.poll(_LAST_WORDS_MS if broken else None))
+            if broken and not ready:
+                return None
+            if self._breaks in ready:
+                self._broken()
+                broken = not arrived
             if self._signal in ready:
                 os.read(self._signal, 4096)
                 begun()
@@ -206,6 +240,7 @@ class Interpreter:
             kind, parent, raw = _read(self._iopub.recv_multipart(), lazy=True)
             if parent != asked:
                 continue  # a thread of an earlier run: the server drops it too
+            arrived, broken = True, False
             content = json.loads(raw)
             if kind == "status" and content["execution_state"] == "idle":
                 break
