@@ -7,10 +7,14 @@ have a default, and a status word that we do not know is kept as text in `Sessio
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
+
+from .slots import parse_slots
 
 
 class SessionStatus(enum.StrEnum):
@@ -111,6 +115,12 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     def status(self) -> SessionStatus:
         """The status; `SessionStatus.UNKNOWN` for a word that only ``status_name`` keeps."""
         return SessionStatus(self.status_name)
+
+    @property
+    def slots(self) -> Mapping[str, Decimal]:
+        """What it takes, or asks for while it waits: slot → amount; empty when nobody said."""
+        told = msgspec.json.decode(self.occupying_slots or "{}", type=dict[str, str | None])
+        return parse_slots(told)
 
 
 class KeyValue(msgspec.Struct, frozen=True):

@@ -218,6 +218,8 @@ async def _until_running(
                 hint="Run the cell again; if it goes on, tell the cluster's administrator.",
             )
         status_name = seen.status_name
+        # While it waits, this is what was asked for, with what the server added of its own.
+        slots = seen.slots or slots
 
 
 async def _explained(client: Client, slots: Mapping[str, Decimal]) -> Verdict:

@@ -163,7 +163,7 @@ async def test_more_than_there_is_can_never_start(client, manager, monkeypatch):
         await start_session(client, Request("python", parse_words(["cpu=64"])), "train")
 
     assert caught.value.message == (
-        "A session with cpu=64 can never start: this cluster has cpu=8."
+        "A session with cpu=64 mem=320m can never start: this cluster has cpu=8."
     )
     assert await nothing_lives(manager)
 
@@ -178,7 +178,7 @@ async def test_more_than_the_keypair_may_have_can_never_start(tmp_path: Path, mo
 
         assert await nothing_lives(manager)
     assert caught.value.message == (
-        "A session with mem=4g can never start: you may have mem=1g at the most."
+        "A session with cpu=1 mem=4g can never start: you may have mem=1g at the most."
     )
 
 

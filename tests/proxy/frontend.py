@@ -169,9 +169,15 @@ class Notebook:
 
     def send(self, code: str, *, allow_stdin: bool = True, **options: Any) -> Cell:
         """Send a cell and return at once."""
-        cell = Cell(self.client.execute(code, allow_stdin=allow_stdin, **options))
-        self._cells[cell.id] = cell
-        return cell
+        return self._watch(self.client.execute(code, allow_stdin=allow_stdin, **options))
+
+    def _watch(self, message_id: str) -> Cell:
+        return self._cells.setdefault(message_id, Cell(message_id))
+
+    async def ask(self, question: str, *args: Any, **options: Any) -> dict[str, Any]:
+        """Ask what a method of the client asks, such as ``complete``; return the reply's content."""
+        asked = self._watch(getattr(self.client, question)(*args, **options))
+        return (await asked.until(lambda cell: cell.reply)).reply
 
     async def run(self, code: str, **options: Any) -> Cell:
         """Run a cell to its end."""
