@@ -97,9 +97,11 @@ class Translator:
 
     def _finish(self) -> Iterator[Outgoing]:
         # Servers before 25.11 say 0 for a failed cell too, so the traceback is what counts.
-        if self._held is not None:
+        if self._held is not None and (self.exit_code or _is_ipythons(self._held.text)):
             self.failure, self._held = failure_from_text(self._held.text), None
             yield "error", self.failure.content
+        elif self._held is not None:  # the code has printed it itself
+            yield from self._release()
         elif self.plain and self.exit_code and self.failure is None:
             self.failure = Failure("SystemExit", str(self.exit_code), [])
             yield "error", self.failure.content
@@ -123,13 +125,17 @@ def _failure(content: dict[str, Any]) -> Failure:
 
 
 def _looks_like_error(text: str) -> bool:
-    """Tell an IPython traceback from other text on stderr (recordings 11, 21)."""
+    """Tell a traceback, of whatever form, from other text on stderr."""
+    return _is_ipythons(text) or "Traceback (most recent call last)" in text
+
+
+def _is_ipythons(text: str) -> bool:
+    """Tell IPython's own traceback from one that the code has printed (recordings 11, 21)."""
     plain = _ANSI.sub("", text).rstrip()
-    last = plain.rpartition("\n")[2]
-    if plain.startswith(_RULE) or "Traceback (most recent call last)" in plain:
+    if plain.startswith(_RULE):
         return True
     return bool(re.match(r"\s*(Cell In ?\[|File |Input In )", plain)) and bool(
-        _LAST_LINE.match(last)
+        _LAST_LINE.match(plain.rpartition("\n")[2])
     )
 
 

@@ -184,6 +184,15 @@ def test_a_traceback_that_is_followed_by_more_was_only_printed():
     assert translator.failure is None
 
 
+@pytest.mark.parametrize(("exit_code", "kinds"), [(0, ["stream"]), (1, ["error"])])
+def test_pythons_own_form_of_a_traceback_is_an_error_if_the_server_says_so(exit_code, kinds):
+    text = "Traceback (most recent call last):\n  File 'a'\nValueError: x"
+    messages, translator = plain([Text("stderr", text), Finished(exit_code)])
+
+    assert [kind for kind, _ in messages] == kinds
+    assert (translator.failure is not None) == bool(exit_code)
+
+
 def test_stderr_that_is_no_traceback_is_shown_at_once():
     translator = Translator(1, plain=True)
 

@@ -1,0 +1,98 @@
+"""The tests that Jupyter has for kernels, against ours on an embedded manager."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import threading
+import unittest.mock
+from concurrent.futures import Future
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import jupyter_kernel_test
+import pytest
+
+from backendai_kernel.local.manager import LocalManager
+
+from ..conftest import ROOMY
+from .frontend import environment_for
+
+
+class ManagerThread:
+    """A manager for tests that have no loop of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ready: Future[LocalManager] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+
+    async def _serve(self) -> None:
+        self._loop, self._enough = asyncio.get_running_loop(), asyncio.Event()
+        async with LocalManager(self._folder, slots=ROOMY) as manager:
+            self._ready.set_result(manager)
+            await self._enough.wait()
+
+    def __enter__(self) -> LocalManager:
+        self._thread.start()
+        return self._ready.result(30)
+
+    def __exit__(self, *exc: object) -> None:
+        self._loop.call_soon_threadsafe(self._enough.set)
+        self._thread.join(30)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the suite leaves its sockets open
+class TestConformance(jupyter_kernel_test.KernelTests):
+    kernel_name = "backendai-under-test"
+    language_name = "python"
+    file_extension = ".py"
+    code_hello_world = "print('hello, world')"
+    code_stderr = "import sys; print('oh no', file=sys.stderr)"
+    code_generate_error = "raise ValueError('no')"
+    complete_code_samples = ["1", "print('a')", "def f():\n    return 1\n\n"]
+    incomplete_code_samples = ["print('a'", "def f():"]
+    invalid_code_samples = ["x = = 1", "import = 7q"]
+    code_execute_result = [
+        {"code": "1+2+3", "result": "6", "mime": "text/plain"},
+        {"code": "[n*n for n in range(1, 4)]", "result": "[1, 4, 9]", "mime": "text/plain"},
+    ]
+    code_display_data = [
+        {
+            "code": "from IPython.display import HTML, display; display(HTML('<b>x</b>'))",
+            "mime": "text/html",
+        },
+        {
+            "code": "from IPython.display import Math, display; display(Math('x'))",
+            "mime": "text/latex",
+        },
+    ]
+    supported_history_operations = ("tail", "search")
+    code_history_pattern = "1?2*"
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.folder = TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        folder = Path(cls.folder.name)
+        manager = cls.enterClassContext(ManagerThread(folder / "manager"))
+        spec = folder / "jupyter" / "kernels" / cls.kernel_name
+        spec.mkdir(parents=True)
+        words = ["-m", "backendai_kernel", "-f", "{connection_file}"]
+        (spec / "kernel.json").write_text(
+            json.dumps(
+                {
+                    "argv": [sys.executable, *words],
+                    "display_name": "Backend.AI Python",
+                    "language": "python",
+                    "interrupt_mode": "message",
+                    "env": environment_for(manager, folder),
+                }
+            )
+        )
+        cls.enterClassContext(
+            unittest.mock.patch.dict(os.environ, JUPYTER_PATH=str(folder / "jupyter"))
+        )
+        super().setUpClass()
