@@ -52,14 +52,14 @@ class TestConformance(jupyter_kernel_test.KernelTests):
     code_hello_world = "print('hello, world')"
     code_stderr = "import sys; print('oh no', file=sys.stderr)"
     code_generate_error = "raise ValueError('no')"
-    complete_code_samples = ["1", "print('a')", "def f():\n    return 1\n\n"]
-    incomplete_code_samples = ["print('a'", "def f():"]
-    invalid_code_samples = ["x = = 1", "import = 7q"]
-    code_execute_result = [
+    complete_code_samples = ("1", "print('a')", "def f():\n    return 1\n\n")
+    incomplete_code_samples = ("print('a'", "def f():")
+    invalid_code_samples = ("x = = 1", "import = 7q")
+    code_execute_result = (
         {"code": "1+2+3", "result": "6", "mime": "text/plain"},
         {"code": "[n*n for n in range(1, 4)]", "result": "[1, 4, 9]", "mime": "text/plain"},
-    ]
-    code_display_data = [
+    )
+    code_display_data = (
         {
             "code": "from IPython.display import HTML, display; display(HTML('<b>x</b>'))",
             "mime": "text/html",
@@ -68,7 +68,7 @@ class TestConformance(jupyter_kernel_test.KernelTests):
             "code": "from IPython.display import Math, display; display(Math('x'))",
             "mime": "text/latex",
         },
-    ]
+    )
     supported_history_operations = ("tail", "search")
     code_history_pattern = "1?2*"
 
