@@ -50,16 +50,16 @@ def use_local(
     from .local import discovery
 
     state = state_dir(environ) / "local"
-    endpoint = discovery.find(state)
-    if endpoint is None:
-        on_note("No Backend.AI endpoint is configured: starting a manager on this computer.")
-        try:
+    try:
+        endpoint = discovery.find(state)
+        if endpoint is None:
+            on_note("No Backend.AI endpoint is configured: starting a manager on this computer.")
             endpoint = discovery.start(state)
-        except (OSError, TimeoutError, RuntimeError) as exc:
-            raise ConfigError(
-                f"The embedded manager could not be started: {exc}",
-                hint="Try it by hand: backendai-kernel serve. Or set BACKEND_ENDPOINT.",
-            ) from exc
+    except (OSError, TimeoutError, RuntimeError) as exc:
+        raise ConfigError(
+            f"The embedded manager could not be started: {exc}",
+            hint="Try it by hand: backendai-kernel serve. Or set BACKEND_ENDPOINT.",
+        ) from exc
     return replace(
         config,
         endpoint=endpoint.url,

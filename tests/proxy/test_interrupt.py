@@ -100,7 +100,7 @@ async def test_code_that_ignores_an_interrupt_is_left_by_the_second(notebook, ma
 
     # The session is busy with it until it ends; a cell that waits can be given up as well.
     waiting = notebook.send("'never'")
-    await waiting.until(lambda cell: cell.is_busy)
+    await waiting.until(lambda cell: "this cell waits for its end" in cell.stderr)
     await notebook.interrupt()
     await waiting.done()
     assert waiting.error[0] == "KeyboardInterrupt"
