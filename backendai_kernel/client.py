@@ -47,6 +47,7 @@ _ATTEMPTS = 5
 _FIRST_PAUSE = 0.2  # seconds; doubled each time, with jitter
 _PASSING = (500, 502, 503, 504)
 _KEEPALIVE = 30.0
+_BUFFER = 2**20  # bytes of an answer that are read before the reader is asked to slow down
 _COOKIE = "AIOHTTP_SESSION"
 
 
@@ -100,6 +101,7 @@ class Client:
             headers={"User-Agent": "Backend.AI for Jupyter"},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=True,
+            read_bufsize=_BUFFER,
         )
         return self
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _DRAIN = 3.0  # seconds to wait for an interrupted run before it is left to the background
 _CHECK_AFTER = 2  # silent polls, about 2 s each, after which we ask whether anybody lives there; …
 _CHECK_EVERY = 10  # … then after growing numbers of them, up to this
+_INTERRUPT_FIRST = 0.15  # seconds: an empty line that overtook the interrupt would be the answer
 _REACH_AGAIN = 60.0  # seconds to try to reach a server that a run was going on at
 
 _DOUBT = (
@@ -152,6 +153,8 @@ class Run:
         self._interrupted = True
         await self.session.interrupt()
         if self._waiting is not None:
+            await asyncio.sleep(_INTERRUPT_FIRST)
+        if self._waiting is not None:
             self.give_input("")
 
     # -- polling ------------------------------------------------------------------------------
@@ -170,6 +173,9 @@ class Run:
             raise
         self._poll = None
         events = self._state.receive(answer)
+        if self._state.is_live:
+            self._state.is_live = False
+            self._state.give_input(self.session.pace.next_gap())
         if self._doubt:  # this end is perhaps not that of the code
             events = [event for event in events if not isinstance(event, Finished)]
         self._events.extend(e for e in map(self.session.decoder.read, events) if e is not None)

@@ -10,6 +10,7 @@ from typing import Any
 from .client import Client
 from .errors import APIError, BackendError, ConnectError, NotFound, RunLost, ServerError
 from .model import Session
+from .pace import Pace
 from .protocol import calls, envelope
 from .protocol.envelope import Decoder, Message
 from .protocol.run import Event, RunState, Text
@@ -19,6 +20,22 @@ _NO_INTERPRETER = 127  # exit code of every run where no interpreter came up (su
 _HELD = 10.0  # seconds without an answer that mean that another run holds the session
 _RESTART_PAUSE = 1.0  # seconds in which nothing is sent to an interpreter that is being replaced
 _RESTART_LIMIT = 60.0  # seconds for an interpreter to come back
+
+# As `remote.Bai.again`, for an interpreter that could not be taught.
+_EXECUTE_ANEW = """
+def _again():
+    import os, sys, time
+    asked = time.monotonic()
+    time.sleep(0.15)
+    with open("/proc/self/cmdline", "rb") as file:
+        argv = file.read().split(b"\\0")[:-1]
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    if time.monotonic() - asked < 0.6:
+        os.execv(sys.executable, argv)
+__import__("threading").Thread(target=_again).start()
+"""
 
 
 class ComputeSession:
@@ -41,6 +58,8 @@ class ComputeSession:
         self.is_fresh = True
         self.hello: dict[str, Any] = {}
         self.decoder = Decoder()
+        self.pace = Pace(client.rate)
+        self._live_mark = ""
         self.turn = asyncio.Lock()
         self.endings: set[asyncio.Task[None]] = set()
 
@@ -68,7 +87,31 @@ class ComputeSession:
                 run goes on that somebody else began and polls no more (recording 39).
         """
         state = RunState(self.id, run_id or secrets.token_hex(8), mode, code, options)
+        state.live_mark = self._live_mark
         return Run(self, state, patience)
+
+    def cell(self, code: str, head: Mapping[str, Any]) -> Run:
+        """Return a run of a notebook's cell.
+
+        Args:
+            head: What the query API has no field for; see `envelope.request`. Where the session
+                sends no envelopes it is left out.
+        """
+        if not self.hello:
+            return self.run(code)
+        self.pace.begin()
+        head = {"gap": self.pace.first_gap(), **head}
+        return self.run(envelope.request(self.decoder.nonce, head, code))
+
+    def call(self, name: str, *, origin: str | None = None, **arguments: Any) -> Run:
+        """Return a run that calls a function of the bootstrap; no code of the user runs.
+
+        What it returns comes as a `Message` of the kind ``result``.
+        """
+        head: dict[str, Any] = {"call": name, "with": arguments}
+        if origin is not None:
+            head["origin"] = origin
+        return self.run(envelope.request(self.decoder.nonce, head))
 
     async def interrupt(self) -> None:
         """Interrupt whatever runs in the session; harmless when nothing does (recording 22)."""
@@ -86,7 +129,7 @@ class ComputeSession:
             ConnectError, APIError, ProtocolError: As `Client.send`.
         """
         nonce = envelope.draw_nonce()
-        self.decoder = Decoder(nonce)
+        self.decoder, self._live_mark = Decoder(nonce), envelope.live_mark(nonce)
         code, was_lost = envelope.bootstrap(nonce), False
         try:
             events = await collect(self.run(code, patience=_HELD))
@@ -101,7 +144,7 @@ class ComputeSession:
             # The one that was lost may have been there first.
             self.is_fresh = bool(self.hello.get("is_fresh")) or (was_lost and self.is_new)
             return self.is_fresh
-        self.hello, self.decoder = {}, Decoder()
+        self.hello, self.decoder, self._live_mark = {}, Decoder(), ""
         if exit_code(events) == _NO_INTERPRETER and not _texts(events):
             raise RunLost("No interpreter came up in the session.")
         self.is_fresh = self.is_new  # there is no way to tell
@@ -124,12 +167,11 @@ class ComputeSession:
             if exc.status not in (501, 503) or exc.slug != "not-implemented":
                 raise
             is_in_place = True
-        self.hello = {}
         try:
             async with asyncio.timeout(_RESTART_LIMIT):
                 while True:
                     if is_in_place:
-                        await collect(self.run(envelope.RESTART))
+                        await self.execute_anew()
                         # What is sent to the old interpreter now is lost with it, and wedges the
                         # session. It is gone after 0.6 s, or stays (`remote.Bai.restart`).
                         await asyncio.sleep(_RESTART_PAUSE)
@@ -141,6 +183,11 @@ class ComputeSession:
                 "The session's interpreter did not come back after its restart.",
                 hint="End the session and start a new one.",
             ) from None
+
+    async def execute_anew(self) -> None:
+        """Ask the interpreter to replace itself; nothing may be sent to it for a while after."""
+        run = self.call("restart") if self.hello else self.run(_EXECUTE_ANEW)
+        await collect(run)
 
     # -- its life -----------------------------------------------------------------------------
 

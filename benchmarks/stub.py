@@ -25,6 +25,8 @@ from typing import Any
 
 from aiohttp import web
 
+from backendai_kernel.protocol import envelope
+
 VERSION = {"version": "v9.20250722", "manager": "26.4.16"}
 NONCE = re.compile(r"\['main'\]\(shell, '([0-9a-f]+)'\)")
 HOLD = 0.3  # seconds that a poll behind a `#line` is held
@@ -144,6 +146,8 @@ class Stub:
         if match := NONCE.search(code):
             self.nonce = match[1]
             return [[self.envelope("hello", {"is_fresh": True, "mark": ""})]]
+        if code.startswith("#%bai:"):  # what the kernel has to say of the cell
+            code = code.partition("\n")[2]
         word, *numbers = code.partition("\n")[0].split() or [""]
         if word == "#flood":
             size, piece = map(int, numbers)
@@ -172,9 +176,9 @@ class Stub:
 
     def envelope(self, kind: str, content: dict[str, Any]) -> list[Any]:
         """Return a console record as a session's taught interpreter sends it."""
-        body = json.dumps([kind, content]).encode()
+        body = json.dumps([kind, content, {}, "", []]).encode()
         text = base64.b64encode(body).decode()
-        comment = f"<!--bai:1:{self.nonce}:1:0:1:{zlib.crc32(body)}:{text}-->"
+        comment = f"<!--bai:{envelope.VERSION}:{self.nonce}:1:0:1:{zlib.crc32(body)}:{text}-->"
         return ["media", ["image/svg+xml", comment]]
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = [
     "errors model slots config",
     "protocol",
-    "client events ratelimit portal connect local",
+    "client events ratelimit pace portal connect local",
     "session run start quota tunnel journal",
     "views specs doctor login",
     "proxy cli __main__ backendai_magics bai",

@@ -241,7 +241,11 @@ def path_of(session: ComputeSession) -> str:
 
 
 async def test_html_from_before_our_time_does_not_wedge_the_session(session):
-    raw = "get_ipython()._bai.publish_raw({'text/html': '<b>x</b>'}, {}); wedged = True"
+    raw = (
+        "bai = get_ipython()._bai; html = {'data': {'text/html': '<b>x</b>'}, 'metadata': {}}\n"
+        "bai.send_raw(bai.kernel.iopub_socket, 'display_data', html, parent=bai.parent)\n"
+        "wedged = True"
+    )
     seen = []
     with pytest.raises(ConnectError, match=r"how the code ended was lost \(HTTP 500\)"):
         async with session.run(raw) as run:

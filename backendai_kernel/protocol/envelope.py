@@ -4,10 +4,15 @@ An envelope is a media record ``image/svg+xml`` whose markup is one comment::
 
     <!--bai:VERSION:NONCE:NUMBER:PART:PARTS:CRC32:BASE64-->
 
-The base64 of all parts together is JSON, ``[kind, content]``. The nonce is drawn for each
-interpreter, so that text which a cell prints or displays cannot pass for an envelope. Nothing from
-one is ever evaluated or unpickled. Source: recordings 13 and 34 (what the server's filter lets
-through), 19 (what it does to HTML).
+The base64 of all parts together is JSON: ``[kind, content, metadata, origin, buffers]``. The nonce
+is drawn for each interpreter, so that text which a cell prints or displays cannot pass for an
+envelope. Nothing from one is ever evaluated or unpickled.
+
+The other way, a request is code whose first line is a comment, ``#%bai:NONCE {json}``: it carries
+what the query API has no field for, or names a call that runs no code at all.
+
+Source: recordings 13 and 34 (what the server's filter lets through), 19 (what it does to HTML), 14
+(how a question ends a poll).
 """
 
 from __future__ import annotations
@@ -18,26 +23,53 @@ import json
 import re
 import secrets
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
 from .run import Event, Media
 
-VERSION = 1
+VERSION = 2
 _CARRIER = "image/svg+xml"
 _FORM = re.compile(r"<!--bai:(\d+):([0-9a-f]+):(\d+):(\d+):(\d+):(\d+):([A-Za-z0-9+/=]*)-->")
+_LONGEST_NUMBER = 18  # digits
 _MOST_PARTS = 65536
 
-KINDS = frozenset({"display_data", "update_display_data", "execute_result", "error", "hello"})
+KINDS = frozenset(
+    {
+        "clear_output",
+        "comm_close",
+        "comm_msg",
+        "comm_open",
+        "display_data",
+        "error",
+        "execute_result",
+        "hello",
+        "reply",
+        "result",
+        "stream",
+        "update_display_data",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A Jupyter message of the session's own interpreter: its type and its content."""
+    """A message of the session's own interpreter.
+
+    Attributes:
+        kind: One of `KINDS`: a Jupyter message type, or ``hello``, ``reply``, ``result``.
+        content: As Jupyter has it for that type.
+        origin: What the request that it belongs to was called; ``""`` for one before any name.
+        buffers: Binary buffers of a comm message.
+    """
 
     kind: str
     content: dict[str, Any]
+    metadata: dict[str, Any] = field(default_factory=dict)
+    origin: str = ""
+    buffers: tuple[bytes, ...] = ()
 
 
 def bootstrap(nonce: str) -> str:
@@ -55,8 +87,21 @@ def bootstrap(nonce: str) -> str:
     )
 
 
-RESTART = "get_ipython()._bai.restart()"
-"""Code that replaces the session's interpreter by a fresh one, in place (recording 29)."""
+def request(nonce: str, head: Mapping[str, Any], code: str = "") -> str:
+    """Return code for the query API that the bootstrap reads *head* from.
+
+    Args:
+        head: ``origin`` (a name for what comes of it), and for a cell ``count`` (its number),
+            ``gap`` (seconds until a held poll is ended by output) and ``options`` (``silent``,
+            ``store_history``, ``user_expressions``, ``cell_id``); for a call ``call`` and ``with``.
+        code: The cell; nothing for a call.
+    """
+    return f"#%bai:{nonce} {json.dumps(head)}\n{code}"
+
+
+def live_mark(nonce: str) -> str:
+    """Return the prompt of a question that only ends a held poll (`remote.Live`)."""
+    return f"\x1b]bai;{nonce}\x07"
 
 
 def draw_nonce() -> str:
@@ -90,6 +135,8 @@ class Decoder:
 
     def _open(self, match: re.Match[str]) -> Message | None:
         version, nonce, number, part, parts, checksum, text = match.groups()
+        if max(map(len, (version, number, part, parts, checksum))) > _LONGEST_NUMBER:
+            return None
         if not secrets.compare_digest(nonce, self.nonce) or int(version) != VERSION:
             return None
         try:
@@ -111,9 +158,12 @@ class Decoder:
 
 def _message(body: bytes) -> Message | None:
     try:
-        kind, content = json.loads(body)
+        kind, content, metadata, origin, buffers = json.loads(body)
+        decoded = tuple(base64.b64decode(buffer, validate=True) for buffer in buffers)
     except (ValueError, TypeError, RecursionError):
         return None
-    if not isinstance(kind, str) or kind not in KINDS or not isinstance(content, dict):
+    if not isinstance(kind, str) or kind not in KINDS:
         return None
-    return Message(kind, content)
+    if not isinstance(content, dict) or not isinstance(metadata, dict):
+        return None
+    return Message(kind, content, metadata, str(origin), decoded)

@@ -1,10 +1,15 @@
 # Runs inside the session's own interpreter, before any code of the user: Python 3.8 and later,
 # ipykernel 5 and later, nothing else installed. It is sent as text, never imported here.
 #
-# The server's runner keeps one MIME type of an output and chokes on HTML. So whatever IPython
-# publishes is put whole into an envelope: a display whose only type is an SVG comment, which passes
-# unchanged, in order, and without the cut that text is subject to.
+# The server's runner keeps one MIME type of an output, chokes on HTML, and drops display updates,
+# comms, pager and whatever a thread says after its cell. So all that ipykernel sends is caught where
+# it leaves, in Session.send, and goes out as an envelope: a display whose only type is an SVG
+# comment, which passes unchanged, in order, and without the cut that text is subject to.
+#
+# What the kernel proxy wants is in a comment line before the code: "#%bai:NONCE {json}".
+import asyncio
 import base64
+import inspect
 import json
 import os
 import sys
@@ -12,68 +17,44 @@ import threading
 import time
 import zlib
 
-VERSION = 1
+VERSION = 2
 PART = 192 * 1024  # bytes of JSON in a part; base64 makes 256 KiB of it
+TEXT = 2 * 1024 * 1024  # characters of a stream message: at most 8 of the 10 MiB that pass
+LATE = 4096  # messages kept for the next request
+NAMES = 2000  # names in a snapshot
+SETTLE = 0.02  # seconds: a question travels by another socket than the output before it
+RICH = frozenset(
+    "display_data update_display_data execute_result clear_output error "
+    "comm_open comm_msg comm_close".split()
+)
+ENDINGS = ("error", "reply", "result", "hello")  # the request is over in a moment
 
 
 class Bai:
-    def __init__(self, shell, nonce):
+    def __init__(self, shell):
         self.shell = shell
-        self.nonce = nonce
-        self.count = 0
-        self.lock = threading.RLock()
+        self.kernel = shell.kernel
+        self.session = self.kernel.session
+        self.send_raw = self.session.send
+        self.execute_raw = self.kernel.do_execute
+        self.input_raw = self.kernel._input_request
         self.cwd = os.getcwd()
         self.environ = dict(os.environ)
-        self.publish_raw = shell.display_pub.publish
-
-    def send(self, kind, content):
-        body = json.dumps([kind, content], default=plain).encode()
-        parts = [body[i : i + PART] for i in range(0, len(body), PART)]
-        with self.lock:
-            self.count += 1
-            for index, part in enumerate(parts):
-                head = "%d:%s:%d:%d:%d:%d:" % (
-                    VERSION,
-                    self.nonce,
-                    self.count,
-                    index,
-                    len(parts),
-                    zlib.crc32(part),
-                )
-                comment = "<!--bai:" + head + base64.b64encode(part).decode() + "-->"
-                self.publish_raw({"image/svg+xml": comment}, {})
-
-    def publish(self, data, metadata=None, *args, transient=None, update=False, **kwargs):
-        content = {"data": data, "metadata": metadata or {}, "transient": transient or {}}
-        self.send("update_display_data" if update else "display_data", content)
-
-    def finish_displayhook(self):
-        hook = self.shell.displayhook
-        message, hook.msg = hook.msg, None
-        if message and message["content"]["data"]:
-            self.send("execute_result", message["content"])
-
-    def show_traceback(self, etype, evalue, stb):
-        content = {"ename": etype.__name__, "evalue": str(evalue), "traceback": list(stb)}
-        self.send("error", content)
-        self.shell._last_traceback = stb
+        self.lock = threading.RLock()  # one envelope at a time
+        self.stdin_lock = threading.Lock()  # one question at a time
+        self.threads = set(threading.enumerate())
+        self.number = 0
+        self.parent = None  # the request that runs, whole: what is sent now must be part of it
+        self.origins = {}  # id of a request here -> id of the cell or comm message there
+        self.origin = ""
+        self.late = []
+        self.names = None
+        self.live = Live(self)
 
     def install(self):
-        self.shell.display_pub.publish = self.publish
-        self.shell.displayhook.finish_displayhook = self.finish_displayhook
-        self.shell._showtraceback = self.show_traceback
-        kernel = getattr(self.shell, "kernel", None)
-        if hasattr(kernel, "_input_request"):
-            self.ask = kernel._input_request
-            kernel._input_request = self.input_request
-
-    def input_request(self, *args, **kwargs):
-        # The runner looks for questions before it looks for output, and then for nothing until it
-        # has the answer: what was printed before a question must have reached it first.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        time.sleep(0.05)
-        return self.ask(*args, **kwargs)
+        self.session.send = self.send
+        self.kernel.do_execute = self.do_execute
+        self.kernel._input_request = self.input_request
 
     def mark(self):
         """Leave a link by which the server can be asked whether this process lives; its name.
@@ -93,32 +74,332 @@ class Bai:
             return ""
         return name
 
-    def restart(self):
+    # -- outwards ---------------------------------------------------------------------------------
+
+    def send(
+        self,
+        stream,
+        msg_or_type,
+        content=None,
+        parent=None,
+        ident=None,
+        buffers=None,
+        track=False,
+        header=None,
+        metadata=None,
+    ):
+        kind = msg_or_type
+        if isinstance(msg_or_type, dict):
+            kind = msg_or_type["header"]["msg_type"]
+            content = msg_or_type["content"]
+            parent = msg_or_type["parent_header"]
+            metadata = metadata or msg_or_type.get("metadata")
+            buffers = buffers or msg_or_type.get("buffers")
+        if kind in RICH:
+            self.emit(kind, content, parent, metadata, buffers)
+        elif kind == "stream":
+            self.emit_text(stream, content, parent, ident)
+        else:
+            return self.send_raw(
+                stream, msg_or_type, content, parent, ident, buffers, track, header, metadata
+            )
+
+    def emit_text(self, stream, content, parent, ident):
+        current = self.parent
+        text = content["text"]
+        for start in range(0, len(text), TEXT):
+            piece = {"name": content["name"], "text": text[start : start + TEXT]}
+            if current is not None and request_id(parent) == request_id(current):
+                self.send_raw(stream, "stream", piece, parent=current, ident=ident)
+                self.live.wake()
+            else:
+                self.emit("stream", piece, parent)
+
+    def emit(self, kind, content, parent=None, metadata=None, buffers=None):
+        asked = request_id(parent)
+        origin = self.origins.get(asked, self.origin)
+        state = content.get("data", {}).get("state") if kind == "comm_msg" else None
+        if isinstance(state, dict) and state.get("msg_id") in self.origins:
+            # An Output widget takes what belongs to this request, by the name it has over there.
+            state["msg_id"] = self.origins[state["msg_id"]]
+        buffers = [base64.b64encode(buffer).decode() for buffer in buffers or ()]
+        item = [kind, content, metadata or {}, origin, buffers]
+        body = json.dumps(item, default=plain).encode("utf-8", "backslashreplace")
+        with self.lock:
+            if self.parent is None:
+                self.late = self.late[1 - LATE :] + [body]
+            else:
+                self.seal(body)
+                if kind not in ENDINGS:
+                    self.live.wake()
+
+    def seal(self, body):
+        self.number += 1
+        count = (len(body) + PART - 1) // PART
+        for index in range(count):
+            part = body[index * PART : (index + 1) * PART]
+            mark = (VERSION, self.nonce, self.number, index, count, zlib.crc32(part))
+            comment = "<!--bai:%d:%s:%d:%d:%d:%d:" % mark + base64.b64encode(part).decode() + "-->"
+            content = {"data": {"image/svg+xml": comment}, "metadata": {}, "transient": {}}
+            self.send_raw(self.kernel.iopub_socket, "display_data", content, parent=self.parent)
+
+    def flush_late(self):
+        with self.lock:
+            waiting, self.late = self.late, []
+            for body in waiting:
+                self.seal(body)
+
+    # -- requests ---------------------------------------------------------------------------------
+
+    def do_execute(self, code, silent, *args, **kwargs):
+        work = self.request(code, silent, *args, **kwargs)
+        # ipykernel 5 waits for futures only, later ones await what they are given.
+        return (
+            work if inspect.iscoroutinefunction(self.execute_raw) else asyncio.ensure_future(work)
+        )
+
+    async def request(self, code, silent, *args, **kwargs):
+        head = {}
+        mark = "#%bai:" + self.nonce + " "
+        if code.startswith(mark):
+            line, _, code = code.partition("\n")
+            head = json.loads(line[len(mark) :])
+        self.begin(head)
+        try:
+            if "call" in head:
+                return await self.call(head)
+            return await self.cell(code, head, silent, args, kwargs)
+        finally:
+            self.flush_now()
+            with self.stdin_lock, self.lock:
+                self.parent = None
+
+    def begin(self, head):
+        parent = current_parent(self.kernel)
+        self.origin = head.get("origin", self.origin)
+        self.origins[request_id(parent)] = self.origin
+        while len(self.origins) > 10000:
+            del self.origins[next(iter(self.origins))]
+        with self.lock:
+            self.parent = parent
+            self.flush_late()
+        self.live.begin(head.get("gap"))
+
+    async def cell(self, code, head, silent, args, kwargs):
+        options = dict(zip(("store_history", "user_expressions", "allow_stdin"), args), **kwargs)
+        wanted = dict(head.get("options", {}))
+        silent = wanted.pop("silent", silent)
+        options.update({name: wanted[name] for name in wanted if name in options})
+        if "count" in head and not silent:
+            self.pad(head["count"])
+        reply = await done(self.execute_raw(code, silent, **options))
+        self.flush_now()
+        if not head:
+            return reply
+        extra = {name: reply[name] for name in ("payload", "user_expressions") if reply.get(name)}
+        if self.is_busy_behind():
+            extra["late"] = True
+        names = self.changed_names()
+        if names is not None:
+            extra["names"] = names
+        if extra:
+            self.emit("reply", extra, self.parent)
+        return reply
+
+    def flush_now(self):
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+    def pad(self, count):
+        # Cells that ran elsewhere have numbers, too; In[n] is to be that of the notebook.
+        history = self.shell.history_manager
+        for inputs in (history.input_hist_parsed, history.input_hist_raw):
+            missing = count - self.shell.execution_count
+            inputs.extend([""] * max(0, missing))
+        self.shell.execution_count = count
+
+    async def call(self, head):
+        try:
+            result = await done(getattr(self, "call_" + head["call"])(**head.get("with", {})))
+        except Exception as exc:
+            result = {"problem": "%s: %s" % (type(exc).__name__, exc)}
+        self.flush_now()
+        if self.is_busy_behind():
+            self.emit("reply", {"late": True}, self.parent)
+        self.emit("result", {"value": result}, self.parent)
+        return {
+            "status": "ok",
+            "execution_count": self.shell.execution_count,
+            "user_expressions": {},
+            "payload": [],
+        }
+
+    def call_late(self):
+        return None
+
+    def call_complete(self, code, position):
+        return self.kernel.do_complete(code, position)
+
+    def call_inspect(self, code, position, detail, omit):
+        try:
+            return self.kernel.do_inspect(code, position, detail, omit)
+        except TypeError:  # before ipykernel 6.6
+            return self.kernel.do_inspect(code, position, detail)
+
+    def call_comm(self, messages):
+        for message in messages:
+            message["buffers"] = [
+                memoryview(base64.b64decode(b)) for b in message.get("buffers", ())
+            ]
+            message["header"] = {"msg_type": message["kind"], "msg_id": self.origin}
+            handle = getattr(self.kernel.comm_manager, message["kind"])
+            handle(None, None, message)
+
+    def call_restart(self):
         """Replace this interpreter by a fresh one with the same connection file."""
+        threading.Thread(target=self.again, args=(time.monotonic(),)).start()
 
-        asked = time.monotonic()
+    def again(self, asked):
+        time.sleep(0.15)  # until the request has been answered
+        if time.monotonic() - asked > 0.6:
+            return  # too late: a request sent to this interpreter now would be lost with it
+        try:
+            with open("/proc/self/cmdline", "rb") as file:
+                argv = file.read().split(b"\0")[:-1]
+        except OSError:
+            argv = [sys.executable] + getattr(sys, "orig_argv", [""])[1:]
+        os.chdir(self.cwd)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)  # they are pipes that nobody reads any more
+        os.dup2(null, 2)
+        os.execve(sys.executable, argv, self.environ)
 
-        def again():
-            time.sleep(0.15)  # until the cell that asked for it has been answered
-            if time.monotonic() - asked > 0.6:
-                return  # too late: a request sent to this interpreter now would be lost with it
-            try:
-                with open("/proc/self/cmdline", "rb") as file:
-                    argv = file.read().split(b"\0")[:-1]
-            except OSError:
-                argv = [sys.executable] + getattr(sys, "orig_argv", [""])[1:]
-            os.chdir(self.cwd)
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 1)  # they are pipes that nobody reads any more
-            os.dup2(null, 2)
-            os.execve(sys.executable, argv, self.environ)
+    def is_busy_behind(self):
+        """Something may go on saying things after the request."""
+        for thread in threading.enumerate():
+            if thread not in self.threads and thread is not self.live.thread:
+                return True
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        ours = asyncio.current_task()
+        return any(task is not ours and is_of_user(task) for task in asyncio.all_tasks(running))
 
-        threading.Thread(target=again).start()
+    def changed_names(self):
+        hidden = self.shell.user_ns_hidden
+        names = {
+            name: type(value).__name__
+            for name, value in list(self.shell.user_ns.items())[-NAMES:]
+            if name not in hidden and not name.startswith("_")
+        }
+        if names == self.names:
+            return None
+        self.names = names
+        return names
+
+    def input_request(self, *args, **kwargs):
+        with self.stdin_lock:
+            self.flush_now()
+            time.sleep(SETTLE)
+            return self.input_raw(*args, **kwargs)
+
+
+class Live:
+    """Ends a poll that the server holds, as soon as there is something to bring.
+
+    A question in the midst of the cell makes the server answer at once, with all output so far. The
+    answer that comes back is a number: the seconds to wait before the next one.
+    """
+
+    def __init__(self, bai):
+        self.bai = bai
+        self.gap = None
+        self.pending = threading.Event()
+        self.thread = None
+        self.began = 0.0
+
+    def begin(self, gap):
+        self.gap = gap
+        self.began = time.monotonic()
+        self.pending.clear()
+
+    def wake(self):
+        if self.gap is None or self.pending.is_set():
+            return
+        self.pending.set()
+        if self.thread is None or not self.thread.is_alive():
+            self.thread = threading.Thread(target=self.run, daemon=True)
+            self.thread.start()
+
+    def run(self):
+        while True:
+            self.pending.wait()
+            gap = self.gap
+            if gap is None:
+                self.pending.clear()
+                continue
+            time.sleep(gap)
+            with self.bai.stdin_lock:
+                parent = self.bai.parent
+                if parent is not None and self.pending.is_set() and self.gap is not None:
+                    self.pending.clear()
+                    self.ask(parent)
+
+    def ask(self, parent):
+        # The stdin lock is held until the answer is there, and the request that runs waits for the
+        # lock before it ends: an answer that came later would be taken for that of an input().
+        kernel = self.bai.kernel
+        self.bai.flush_now()
+        time.sleep(SETTLE)
+        prompt = "\x1b]bai;" + self.bai.nonce + "\x07"
+        content = {"prompt": prompt, "password": False}
+        ident = current_ident(kernel)
+        socket = kernel.stdin_socket
+        self.bai.send_raw(socket, "input_request", content, parent=parent, ident=ident)
+        deadline = time.monotonic() + 10
+        self.gap = None
+        while time.monotonic() < deadline:
+            if socket.poll(20):
+                try:
+                    self.gap = float(self.bai.session.recv(socket)[1]["content"]["value"])
+                except (ValueError, TypeError, KeyError):
+                    pass  # no number: it is not to be asked again in this request
+                return
+
+
+def current_parent(kernel):
+    if hasattr(kernel, "get_parent"):
+        return kernel.get_parent("shell")
+    return kernel._parent_header
+
+
+def current_ident(kernel):
+    ident = kernel._parent_ident
+    try:
+        return ident["shell"]
+    except TypeError:
+        return ident
+
+
+def request_id(parent):
+    header = (parent or {}).get("header", parent) or {}
+    return header.get("msg_id", "")
+
+
+def is_of_user(task):
+    frame = getattr(task.get_coro(), "cr_frame", None)
+    module = frame.f_globals.get("__name__", "").split(".")[0] if frame else "ipykernel"
+    return module not in ("ipykernel", "tornado", "zmq", "jupyter_client", "_backendai")
+
+
+async def done(result):
+    return await result if inspect.isawaitable(result) else result
 
 
 def plain(value):
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return base64.b64encode(bytes(value)).decode()
+        return base64.b64encode(bytes(value)).decode().rstrip("\n")
     for convert in ("isoformat", "tolist"):
         if hasattr(value, convert):
             return getattr(value, convert)()
@@ -128,31 +409,30 @@ def plain(value):
 
 
 def forget(shell):
-    # This very cell must not be seen: not in In, not in the count, not in %history. The database
-    # of the history stays out of it: a line number that comes again makes it complain to the user.
+    # This very cell must not be seen: not in In, not in the count, not in %history.
     history = shell.history_manager
-    history.enabled = False
-    for name in ("input_hist_parsed", "input_hist_raw"):
-        if len(getattr(history, name)) > 1:
-            getattr(history, name).pop()
-    history.db_input_cache[:] = []
+    for inputs in (history.input_hist_parsed, history.input_hist_raw):
+        if len(inputs) > 1:
+            inputs.pop()
     shell.execution_count -= 1
+    history.enabled = False
 
 
 def main(shell, nonce):
-    before = getattr(shell, "_bai", None)
-    is_fresh = before is None and len(shell.history_manager.input_hist_raw) <= 2
-    if before is not None:  # another kernel was here: its nonce is not ours
-        before.nonce = nonce
-        bai = before
-    else:
-        bai = shell._bai = Bai(shell, nonce)
-        bai.install()
+    bai = getattr(shell, "_bai", None)
+    is_fresh = bai is None and len(shell.history_manager.input_hist_raw) <= 2
     forget(shell)
+    if bai is None:
+        bai = shell._bai = Bai(shell)
+        bai.nonce = nonce
+        bai.install()
+    else:
+        bai.nonce = nonce  # another kernel was here
     import ipykernel
     import IPython
 
-    bai.send(
+    bai.parent = current_parent(bai.kernel)
+    bai.emit(
         "hello",
         {
             "version": VERSION,
@@ -164,3 +444,4 @@ def main(shell, nonce):
             "ipykernel": ipykernel.__version__,
         },
     )
+    bai.parent = None

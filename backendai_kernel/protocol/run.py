@@ -86,6 +86,8 @@ class RunState:
         session: UUID of the session; a name may mean a dead one too (recordings 24, 92).
         run_id: Ours until the first answer, the answer's own after it.
         silent_polls: Answers in a row that were ``continued`` and brought nothing.
+        live_mark: Prompt of the questions that the bootstrap asks only to end a held poll; they
+            are answered by ``is_live`` and never become an `InputRequest`.
     """
 
     session: str
@@ -97,6 +99,8 @@ class RunState:
     is_over: bool = False
     awaits_input: bool = False
     silent_polls: int = 0
+    live_mark: str = ""
+    is_live: bool = False
     _input: str | None = field(default=None, repr=False)
 
     def next_call(self) -> calls.Call[RunAnswer]:
@@ -140,6 +144,9 @@ class RunState:
                 pass
             case RunStatus.WAITING_INPUT:
                 self.awaits_input = True
+                self.is_live = self._take_mark(events)
+                if self.is_live:
+                    return events
                 prompt = _take_prompt(events)
                 is_password = bool(answer.options and answer.options.is_password)
                 events.append(InputRequest(prompt, is_password))
@@ -161,6 +168,17 @@ class RunState:
                     hint="Upgrade backendai-kernel.",
                 )
         return events
+
+    def _take_mark(self, events: list[Event]) -> bool:
+        """Take the mark of a live question off the end of the output; tell whether it was there."""
+        if not (self.live_mark and events):
+            return False
+        last = events[-1]
+        if not (isinstance(last, Text) and last.text.endswith(self.live_mark)):
+            return False
+        rest = last.text.removesuffix(self.live_mark)
+        events[-1:] = [Text(last.stream, rest)] if rest else []
+        return True
 
 
 def _read(kind: str, payload: Any) -> list[Event]:

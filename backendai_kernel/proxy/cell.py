@@ -7,8 +7,9 @@ over in order, so all output of a cell is out before its reply.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from ..errors import BackendError
@@ -18,6 +19,7 @@ from ..protocol.run import Event, InputRequest
 from .card import StartCard
 from .lanes import QueryLane
 from .outputs import Failure, Translator
+from .queue import OutputQueue
 
 Send = Callable[[str, dict[str, Any]], None]
 AskFrontEnd = Callable[[str, bool], Awaitable[str]]
@@ -40,11 +42,14 @@ class Cell:
         send: Send,
         ask: AskFrontEnd | None,
         silent: bool = False,
+        *,
+        relay: Callable[[Message], None] = lambda message: None,
     ) -> None:
         """Prepare.
 
         Args:
             send: Sends a message to the front end, as an answer to this cell.
+            relay: Takes comm messages, and what belongs to another request than this cell.
             ask: Asks the front end for a line; ``None`` when it can give none.
             silent: No results are shown, and no card.
         """
@@ -53,20 +58,33 @@ class Cell:
         self._send = send
         self._ask = ask
         self._silent = silent
+        self._relay = relay
+        self._origin = ""
         self._loop = asyncio.get_running_loop()
         self._work: Future[None] | None = None
         self._is_running_code = False
         self._interrupts = 0
         self._no_stdin = False
 
-    async def run(self, code: str, execution_count: int) -> Failure | None:
-        """Run the cell; return how it failed, which the front end has then been told."""
-        translator = Translator(execution_count, silent=self._silent)
+    async def run(self, code: str, head: Mapping[str, Any]) -> Translator:
+        """Run the cell; return what the reply needs. How it failed the front end has been told.
+
+        Args:
+            head: As for `ComputeSession.cell`; ``count`` is the cell's number.
+        """
+        translator = Translator(int(head.get("count", 0)), silent=self._silent)
+        self._origin = str(head.get("origin", ""))
+        translator.failure = await self._run(code, head, translator)
+        return translator
+
+    async def _run(
+        self, code: str, head: Mapping[str, Any], translator: Translator
+    ) -> Failure | None:
         try:
             if not self._lane.is_open:
                 await self._open()
             translator.plain = self._lane.is_plain
-            await self._execute(code, translator)
+            await self._execute(code, head, translator)
         except BackendError as exc:
             return self._failed(type(exc).__name__, str(exc))
         except asyncio.CancelledError:
@@ -93,15 +111,19 @@ class Cell:
         finally:
             self._work = None
 
-    async def _execute(self, code: str, translator: Translator) -> None:
-        def publish(event: Event | Message) -> None:
-            self._here(self._publish, translator, event)
+    async def _execute(self, code: str, head: Mapping[str, Any], translator: Translator) -> None:
+        queue = OutputQueue(self._loop, partial(self._publish, translator))
+
+        async def answer(request: InputRequest) -> str:
+            self._here(queue.flush)  # what was printed before a question is shown before it
+            return await self._answer(request)
 
         self._is_running_code = True
-        self._work = self._portal.start(self._lane.execute(code, publish, self._answer))
+        self._work = self._portal.start(self._lane.execute(code, head, queue.put, answer))
         try:
             await asyncio.wrap_future(self._work)
         finally:
+            queue.flush()
             self._is_running_code = False
             self._work = None
 
@@ -110,6 +132,11 @@ class Cell:
         self._loop.call_soon_threadsafe(function, *args)
 
     def _publish(self, translator: Translator, event: Event | Message) -> None:
+        if isinstance(event, Message) and (
+            event.kind.startswith("comm_") or event.origin not in ("", self._origin)
+        ):
+            self._relay(event)
+            return
         for kind, content in translator.translate(event):
             if kind == "error" and self._no_stdin:  # the interrupt was ours, this is the reason
                 translator.failure, content = _NO_STDIN, _NO_STDIN.content
@@ -158,7 +185,7 @@ class Cell:
         if isinstance(error := sent.exception(), BackendError):
             self._say(f"The interrupt did not reach the session: {error}\n")
         elif error is None and not sent.result():
-            work.cancel()
+            work.cancel()  # it still waits for the session: nothing of it runs there yet
 
     def _still_running(self, work: Future[None]) -> None:
         if self._work is work and not work.done():

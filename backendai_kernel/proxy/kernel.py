@@ -14,23 +14,25 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ipykernel.ipkernel import IPythonKernel
-from traitlets import List, Unicode
+from traitlets import Float, List, Unicode
 
 from .. import __version__
 from ..errors import BackendError
 from ..portal import Portal
 from . import inputs
+from .names import from_names
 from .routing import Misplaced, route
 
 if TYPE_CHECKING:
     from .cell import Cell
     from .lanes import QueryLane
+    from .relay import Relay
 
 _PREPARE_AFTER = 0.3  # seconds after kernel_info: the front end has its answer and draws
 _SHUTDOWN_LIMIT = 2.0  # seconds: after 2.5 a server sends SIGTERM
@@ -56,13 +58,21 @@ class BackendKernel(IPythonKernel):
         config=True
     )
 
+    # ipykernel waits this long before each reply, for its own streams; ours are out by then.
+    _execute_sleep = Float(0.0)
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._portal = Portal()
         self._lane: QueryLane | None = None
         self._cells: list[Cell] = []
         self._greeted = False
+        self._runs_here = False
+        self._interrupted_early = False
         self._lane_lock = threading.Lock()
+        self._relay_made: Relay | None = None
+        for kind in ("comm_open", "comm_msg", "comm_close"):
+            self.shell_handlers[kind] = partial(self._comm_request, kind)
         if self.shell is not None:
             self.shell.extension_manager.load_extension("bai")
 
@@ -106,42 +116,68 @@ class BackendKernel(IPythonKernel):
             return reply
         if way.local:
             keep = store_history and not way.remote
-            reply = await _maybe(
-                super().do_execute(
-                    way.local, silent, keep, user_expressions, allow_stdin, cell_id=cell_id
+            self._runs_here = True
+            try:
+                reply = await _maybe(
+                    super().do_execute(
+                        way.local, silent, keep, user_expressions, allow_stdin, cell_id=cell_id
+                    )
                 )
-            )
+            finally:
+                self._runs_here = False
             if not way.remote or reply["status"] != "ok":
                 return dict(reply)
             for stream in (sys.stdout, sys.stderr):  # they send late; the session's come at once
                 stream.flush()
         if not way.remote.strip():
             return self._reply()
-        return await self._execute_remote(way.remote, silent, store_history, allow_stdin)
+        options = {
+            "silent": silent,
+            "store_history": store_history,
+            "user_expressions": user_expressions or {},
+            "cell_id": cell_id,
+        }
+        return await self._execute_remote(way.remote, options, allow_stdin)
 
-    async def _execute_remote(
-        self, code: str, silent: bool, store_history: bool, allow_stdin: bool
-    ) -> Reply:
+    async def _execute_remote(self, code: str, options: dict[str, Any], allow_stdin: bool) -> Reply:
         from .cell import Cell
 
         if self.problem:
             return self._fail("ConfigError", self.problem)
-        lane = self._the_lane()
+        lane, silent = self._the_lane(), bool(options["silent"])
         if silent and not lane.is_open:
             return self._reply()  # a front end looks around; that is no reason to start a session
         cell = Cell(
-            self._portal, lane, self._sender(), self._asker() if allow_stdin else None, silent
+            self._portal,
+            lane,
+            self._sender(),
+            self._asker() if allow_stdin else None,
+            silent,
+            relay=self._relay.deliver,
         )
+        head = {
+            "origin": self._relay.remember(self.get_parent("shell")),
+            "count": self.execution_count,
+            "options": options,
+        }
         self._cells.append(cell)
         try:
-            with self._interruptible(cell):
-                failure = await cell.run(code, self.execution_count)
+            if self._interrupted_early:
+                cell.interrupt()
+            outcome = await cell.run(code, head)
+        except Exception as exc:  # the outermost edge: without a reply the cell would never end
+            self.log.exception("A cell could not be run")
+            name = type(exc).__name__
+            return self._fail(name, f"The kernel itself failed ({exc}); its log says more.")
         finally:
             self._cells.remove(cell)
-        reply = self._reply()
-        if failure is not None:
-            reply |= {"status": "error", **failure.content}
-        self._keep(code, silent, store_history)
+        reply = self._reply() | {
+            "payload": outcome.payload,
+            "user_expressions": outcome.user_expressions,
+        }
+        if outcome.failure is not None:
+            reply |= {"status": "error", **outcome.failure.content, "user_expressions": {}}
+        self._keep(code, silent, bool(options["store_history"]))
         return reply
 
     def _keep(self, code: str, silent: bool, store_history: bool) -> None:
@@ -192,8 +228,25 @@ class BackendKernel(IPythonKernel):
         with self._lane_lock:
             if self._lane is None:
                 wish = Wish(self._session_name(), self.image, tuple(self.resources))
-                self._lane = QueryLane(wish, os.environ, cwd=Path.cwd())
+                self._lane = QueryLane(
+                    wish,
+                    os.environ,
+                    cwd=Path.cwd(),
+                    on_late=partial(self._from_portal, self._relay.deliver),
+                    on_end=partial(self._from_portal, self._relay.close_all),
+                )
             return self._lane
+
+    @property
+    def _relay(self) -> Relay:
+        if self._relay_made is None:
+            from .relay import Relay
+
+            self._relay_made = Relay(self)
+        return self._relay_made
+
+    def _from_portal(self, function: Callable[..., None], *args: Any) -> None:
+        self.io_loop.add_callback(function, *args)
 
     def describe_session(self) -> list[tuple[str, str]]:
         """Return what there is to say about the session: pairs of a label and a value."""
@@ -231,17 +284,25 @@ class BackendKernel(IPythonKernel):
         for cell in tuple(self._cells):
             cell.interrupt()
 
-    @contextmanager
-    def _interruptible(self, cell: Cell) -> Iterator[None]:
-        # A SIGINT would raise in the loop and end this process (ipykernel's own kernels do).
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.signal(signal.SIGINT, lambda *_: cell.interrupt())
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+    def pre_handler_hook(self) -> None:
+        super().pre_handler_hook()
+        self._interrupted_early = False
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._signalled)
+
+    def _signalled(self, number: int, frame: Any) -> None:
+        """Take a SIGINT while a request is handled.
+
+        Raised in the loop it would end this process (as ipykernel's own kernels do), so only code
+        that runs here gets it as an exception. One that comes just before the session's code is
+        kept for it.
+        """
+        if self._cells:
+            self._interrupt()
+        elif self._runs_here:
+            signal.default_int_handler(number, frame)
+        else:
+            self._interrupted_early = True
 
     def start(self) -> None:
         super().start()
@@ -285,25 +346,77 @@ class BackendKernel(IPythonKernel):
     # -- what the front end asks --------------------------------------------------------------
 
     async def do_complete(self, code: str, cursor_pos: int) -> dict[str, Any]:
-        """Complete what runs here; names of the session are not known here."""
-        if _is_local(code):
+        """Complete in the session; while it is busy, from the names it last told of."""
+        lane = self._lane
+        if _is_local(code) or lane is None or not lane.is_open or lane.is_plain:
             return dict(await _maybe(super().do_complete(code, cursor_pos)))
-        return {
-            "status": "ok",
-            "matches": [],
-            "cursor_start": cursor_pos,
-            "cursor_end": cursor_pos,
-            "metadata": {},
-        }
+        if lane.is_busy:
+            return from_names(code, cursor_pos, lane.names)
+        answer = await self._ask_session("complete", code=code, position=cursor_pos)
+        return answer or from_names(code, cursor_pos, lane.names)
 
     async def do_inspect(
         self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()
     ) -> dict[str, Any]:
-        """Inspect what runs here; objects of the session are not here."""
-        if _is_local(code):
+        """Inspect in the session; while it is busy there is nothing to tell."""
+        lane = self._lane
+        if _is_local(code) or lane is None or not lane.is_open or lane.is_plain:
             result = super().do_inspect(code, cursor_pos, detail_level, omit_sections)
             return dict(await _maybe(result))
-        return {"status": "ok", "found": False, "data": {}, "metadata": {}}
+        answer = None
+        if not lane.is_busy:
+            answer = await self._ask_session(
+                "inspect",
+                code=code,
+                position=cursor_pos,
+                detail=detail_level,
+                omit=list(omit_sections),
+            )
+        return answer or {"status": "ok", "found": False, "data": {}, "metadata": {}}
+
+    async def do_history(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return inputs from the history that is kept here, with the real number of the session."""
+        reply = dict(await _maybe(super().do_history(*args, **kwargs)))
+        if self.shell is not None:
+            number = self.shell.history_manager.session_number
+            reply["history"] = [(entry[0] or number, *entry[1:]) for entry in reply["history"]]
+        return reply
+
+    async def _ask_session(self, name: str, **arguments: Any) -> dict[str, Any] | None:
+        """Return what a function of the bootstrap answers; ``None`` when it cannot."""
+        lane = self._the_lane()
+        deliver = partial(self._from_portal, self._relay.deliver)
+        try:
+            answer = await self._portal.run(lane.call(name, deliver, **arguments))
+        except BackendError as exc:
+            self.log.warning("%s was not answered: %s", name, exc)
+            return None
+        return answer if isinstance(answer, dict) and "problem" not in answer else None
+
+    # -- comms --------------------------------------------------------------------------------
+
+    async def _comm_request(self, kind: str, stream: Any, ident: Any, parent: Any) -> None:
+        """Take a front end's comm message to where the other end is."""
+        content, lane = parent["content"], self._lane
+        if lane is not None and self._relay.is_ambiguous(kind, content):
+            self._relay.refuse(content, parent)
+            return
+        if lane is None or not self._relay.is_remote(kind, content, lane):
+            await _maybe(getattr(self.comm_manager, kind)(stream, ident, parent))
+            return
+        from .relay import comm_message
+
+        if kind == "comm_open":
+            self._relay.opened_by_front_end(content)
+        message = comm_message(kind, content, parent["metadata"], parent["buffers"])
+        origin = self._relay.remember(parent)
+        deliver = partial(self._from_portal, self._relay.deliver)
+        try:
+            await self._portal.run(lane.call("comm", deliver, origin=origin, messages=[message]))
+        except BackendError as exc:
+            self.log.warning("A widget's message did not reach the session: %s", exc)
+        if kind == "comm_close":
+            self._relay.closed_by_front_end(content)
 
 
 def _is_local(code: str) -> bool:

@@ -10,15 +10,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..client import Client
 from ..connect import open_client
 from ..errors import APIError, BackendError, ConnectError, RunLost
-from ..protocol import envelope
 from ..protocol.envelope import Message
-from ..protocol.run import Event, InputRequest, Text
-from ..run import Run, collect
+from ..protocol.run import Event, Finished, InputRequest, Text
+from ..run import Run
 from ..session import ComputeSession, destroy
 from ..slots import parse_words
 from ..start import Progress, Request, start_session
@@ -33,6 +32,8 @@ _WAITS = (
 )
 _FIRST_AGAIN = 1.0  # seconds until a lost event stream is opened again, doubled up to …
 _LONGEST_AGAIN = 60.0
+_LATE_FIRST = 0.3  # seconds until late output is asked for, growing up to …
+_LATE_LONGEST = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,17 @@ class Lane(Protocol):
     async def open(self, on_progress: Callable[[Progress], None]) -> None:
         """Have a session; cancelling ends one that is being started."""
 
-    async def execute(self, code: str, publish: Publish, ask: Ask) -> None:
+    @property
+    def is_busy(self) -> bool:
+        """Code runs in the session."""
+
+    async def execute(self, code: str, head: Mapping[str, Any], publish: Publish, ask: Ask) -> None:
         """Run code to its end; cancelling interrupts it and leaves it to be drained."""
+
+    async def call(
+        self, name: str, publish: Publish, *, origin: str | None = None, **arguments: Any
+    ) -> Any:
+        """Have the session's interpreter do something that is no code of the user."""
 
     async def interrupt(self) -> bool:
         """Interrupt the code that runs; false: none does yet, the cell still waits for its turn."""
@@ -84,8 +94,18 @@ class QueryLane:
         *,
         cwd: Path | None = None,
         on_wait: Callable[[float], None] | None = None,
+        on_late: Publish = lambda event: None,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
+        """Prepare; nothing is sent.
+
+        Args:
+            wish: What kind of session is wanted.
+            on_late: Takes what comes of a request that is over.
+            on_end: Called when the session is gone, and with it all that it held.
+        """
         self.wish = wish
+        self.names: dict[str, str] = {}
         self.client: Client | None = None
         self.session: ComputeSession | None = None
         self._environ = environ
@@ -96,7 +116,11 @@ class QueryLane:
         self._asking: asyncio.Task[str] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._ended: str | None = None
-        self._note = KeptNote(environ, wish.name)
+        self._on_late = on_late
+        self._on_end = on_end
+        self._is_late = False
+        self._following: asyncio.Task[None] | None = None
+        self._kept = KeptNote(environ, wish.name)
         self._begun_id = ""  # of the last session that was had, or nearly so
 
     @property
@@ -106,6 +130,11 @@ class QueryLane:
     @property
     def is_plain(self) -> bool:
         return self.session is None or not self.session.hello
+
+    @property
+    def is_busy(self) -> bool:
+        # A hidden call is over in a moment and can be waited for; a cell may take hours.
+        return self._run is not None or bool(self.session and self.session.endings)
 
     async def open(self, on_progress: Callable[[Progress], None]) -> None:
         """Have a session whose interpreter is ours alone; see `start_session` for the errors."""
@@ -134,11 +163,14 @@ class QueryLane:
                 on_progress(Progress("RESTARTING", session.id))
                 await session.restart()
             self.session, self._ended = session, None
-            self._note.forget()
+            self._kept.forget()
             self._watching = asyncio.create_task(self._watch(self.client, session))
 
-    async def execute(self, code: str, publish: Publish, ask: Ask) -> None:
+    async def execute(self, code: str, head: Mapping[str, Any], publish: Publish, ask: Ask) -> None:
         """Run code to its end.
+
+        Args:
+            head: As for `ComputeSession.cell`.
 
         Raises:
             RunLost: The session has ended, before the code or under it; the next cell gets a new
@@ -149,13 +181,14 @@ class QueryLane:
         if session.endings:
             publish(Text("stderr", _WAITS))
         try:
-            async with session.run(code) as run:
+            async with session.cell(code, head) as run:
                 self._run = run
                 try:
                     async for event in run:
                         if isinstance(event, InputRequest):
                             await self._answer(run, event, ask)
                         else:
+                            self._note(event)
                             publish(event)
                 finally:
                     self._run = None  # what is left of it is brought to its end without us
@@ -163,11 +196,78 @@ class QueryLane:
             await self._forget()
             raise
 
+    async def call(
+        self, name: str, publish: Publish, *, origin: str | None = None, **arguments: Any
+    ) -> Any:
+        """Have the session's interpreter do something that is no code of the user.
+
+        It waits for a cell that runs, and leaves no trace in history and numbers.
+
+        Args:
+            name: A function of the bootstrap, by its name behind ``call_``.
+            publish: Takes what comes of it but the result.
+            origin: Name of the request that it is part of; ``None``: that of the last cell.
+
+        Returns:
+            What the function returned, as JSON has it; ``None`` when it failed.
+
+        Raises:
+            RunLost, ConnectError, APIError, ProtocolError: As `execute`.
+        """
+        session, value = self._live_session(), None
+        async with session.call(name, origin=origin, **arguments) as run:
+            async for event in run:
+                self._note(event)
+                if isinstance(event, InputRequest):
+                    run.give_input("")  # a callback that asks: there is no cell to ask from
+                elif isinstance(event, Message) and event.kind == "result":
+                    value = event.content.get("value")
+                else:
+                    publish(event)
+        return value
+
+    def _note(self, event: Event | Message) -> None:
+        if not (isinstance(event, Message) and event.kind == "reply"):
+            return
+        if isinstance(names := event.content.get("names"), dict):
+            self.names = names
+        if event.content.get("late"):
+            self._is_late = True
+            if self._following is None or self._following.done():
+                self._following = asyncio.create_task(self._follow())
+
+    async def _follow(self) -> None:
+        """Fetch what threads, tasks and callbacks say between the cells.
+
+        Quickly at first and after each find, then slower and slower, as the rate limit asks for.
+        """
+        pause = _LATE_FIRST
+        while self._is_late and self.session is not None and self.client is not None:
+            await asyncio.sleep(max(pause, self.client.rate.gap()))
+            if self.is_busy or self._ended is not None:
+                pause = _LATE_FIRST
+                continue
+            found = False
+
+            def publish(event: Event | Message) -> None:
+                nonlocal found
+                if not isinstance(event, Finished):
+                    found = found or not (isinstance(event, Message) and event.kind == "reply")
+                    self._on_late(event)
+
+            self._is_late = False
+            try:
+                await self.call("late", publish)
+            except (BackendError, RuntimeError):
+                return  # the next cell is told, by its own request
+            pause = _LATE_FIRST if found else min(pause * 1.5, _LATE_LONGEST)
+
     def _live_session(self) -> ComputeSession:
         if self.session is None:
             raise RuntimeError("the lane is not open")
         if self._ended is not None:
             reason, self.session = self._ended, None
+            self._on_end()
             raise RunLost(
                 f"The session has ended since the last cell: {reason}.",
                 hint="Its variables are lost. Run the cell again for a new session.",
@@ -196,8 +296,9 @@ class QueryLane:
 
     async def close(self, *, restart: bool) -> None:
         """Restart the interpreter for the next kernel process, or end what this one started."""
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in (self._watching, self._following):
+            if task is not None:
+                task.cancel()
         if restart:
             await self._leave_to_next()
         else:
@@ -211,15 +312,15 @@ class QueryLane:
         async with self._opening:  # a start that was cancelled ends its session first
             session = self.session
         if self._begun_id:
-            self._note.write(self._begun_id)
+            self._kept.write(self._begun_id)
         if session is not None and not session.turn.locked() and session.hello:
             # Begun now, it is done when the next process comes; that one makes sure.
-            await collect(session.run(envelope.RESTART))
+            await session.execute_anew()
             await asyncio.sleep(_RESTART_PAUSE)  # nobody may speak to the old one meanwhile
 
     async def _end_session(self) -> None:
         """End the session that was had here, or that the kernel before its restart had."""
-        if left := self._note.read():
+        if left := self._kept.read():
             self._begun_id = self._begun_id or left
             self.client = self.client or await open_client(self._environ, cwd=self._cwd)
         ended = ""
@@ -230,7 +331,7 @@ class QueryLane:
             async with self._opening:  # a start that was cancelled may have had one more
                 if ended == self._begun_id:
                     break
-        self._note.forget()
+        self._kept.forget()
 
     # -- the session's end --------------------------------------------------------------------
 
@@ -260,6 +361,7 @@ class QueryLane:
         if self._watching is not None:
             self._watching.cancel()
         session, self.session = self.session, None
+        self._on_end()
         if session is not None and self._ended is None:
             try:
                 async with asyncio.timeout(5):

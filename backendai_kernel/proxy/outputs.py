@@ -43,6 +43,8 @@ class Translator:
         silent: No ``execute_result``; what is printed is shown all the same, as ipykernel does.
         plain: The session sends no envelopes: an error is known by its traceback on stderr.
         failure: Set when the cell failed.
+        payload: What the reply carries for the front end: pages, text for the next cell.
+        user_expressions: Values that the front end asked for along with the cell.
     """
 
     execution_count: int
@@ -50,6 +52,8 @@ class Translator:
     plain: bool = False
     failure: Failure | None = None
     exit_code: int | None = None
+    payload: list[dict[str, Any]] = field(default_factory=list)
+    user_expressions: dict[str, Any] = field(default_factory=dict)
     _held: Text | None = field(default=None, repr=False)
 
     def translate(self, event: Event | Message) -> Iterator[Outgoing]:
@@ -87,6 +91,13 @@ class Translator:
                         "transient": content.get("transient") or {},
                     },
                 )
+            case Message("clear_output", content):
+                yield "clear_output", {"wait": bool(content.get("wait"))}
+            case Message("stream", content):
+                yield "stream", {"name": content.get("name"), "text": content.get("text")}
+            case Message("reply", content):
+                self.payload = list(content.get("payload") or ())
+                self.user_expressions = dict(content.get("user_expressions") or {})
             case PhaseEnded(phase, exit_code) if exit_code:
                 yield "stream", {"name": "stderr", "text": f"[{phase} failed: {exit_code}]\n"}
 

@@ -15,7 +15,7 @@ NONCE = "0123456789abcdef" * 2
 
 def parts_of(kind: str, content: object, *, number: int = 1, size: int = 10**9) -> list[Event]:
     """Return the records that a session's interpreter sends for one message."""
-    data = json.dumps([kind, content]).encode()
+    data = json.dumps([kind, content, {}, "", []]).encode()
     pieces = [data[i : i + size] for i in range(0, len(data), size)]
     return [
         record(piece, number=number, part=index, parts=len(pieces))
@@ -41,7 +41,7 @@ def record(
 
 
 DISPLAY = {"data": {"text/html": "<b>x</b>"}, "metadata": {}, "transient": {}}
-GOOD = json.dumps(["display_data", DISPLAY]).encode()
+GOOD = json.dumps(["display_data", DISPLAY, {}, "", []]).encode()
 
 
 def test_a_message_of_one_part():
@@ -136,7 +136,7 @@ def test_without_a_nonce_nothing_is_an_envelope():
     [
         record(GOOD, nonce="f" * 32),
         record(GOOD, nonce=NONCE[:-1]),
-        record(GOOD, version=2),
+        record(GOOD, version=envelope.VERSION + 1),
         record(GOOD, crc=1),
         record(GOOD, part=1, parts=1),
         record(GOOD, part=0, parts=0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,8 @@ def start() -> Iterator[Interpreter]:
     manager._kernel_spec = KernelSpec(
         argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     )
-    manager.start_kernel()
+    folder = tempfile.TemporaryDirectory()  # a session's interpreter has a folder of its own
+    manager.start_kernel(cwd=folder.name)
     client = manager.blocking_client()
     client.start_channels()
     try:
@@ -84,6 +86,7 @@ def start() -> Iterator[Interpreter]:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
         manager.cleanup_resources()
+        folder.cleanup()
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ class Cell:
     messages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     questions: list[dict[str, Any]] = field(default_factory=list)
     reply: dict[str, Any] = field(default_factory=dict)
+    buffers: list[Any] = field(default_factory=list)
     is_busy: bool = False
     is_idle: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -158,6 +159,7 @@ class Notebook:
             cell.is_busy = not cell.is_idle
         elif kind != "execute_input":
             cell.messages.append((kind, content))
+            cell.buffers.extend(message["buffers"])
 
     @staticmethod
     def _replied(cell: Cell, message: dict[str, Any]) -> None:
@@ -193,6 +195,23 @@ class Notebook:
         cell = self.send(f"open({str(sign)!r}, 'x').close()\n{code}", **options)
         await eventually(lambda: sign.exists() or cell.reply, "the code has begun")
         return cell
+
+    async def request(self, request: str, **content: Any) -> Cell:
+        """Send a request that is no cell, such as ``complete``; return once it is answered."""
+        cell = Cell(getattr(self.client, request)(**content))
+        self._cells[cell.id] = cell
+        return await cell.until(lambda cell: cell.reply)
+
+    async def tell(
+        self, kind: str, content: dict[str, Any], buffers: list[bytes] | None = None
+    ) -> Cell:
+        """Send a comm message, as a widget's view does; return once the kernel is idle again."""
+        session = self.client.session
+        message = session.msg(kind, content)
+        cell = Cell(message["header"]["msg_id"])
+        self._cells[cell.id] = cell
+        session.send(self.client.shell_channel.socket, message, buffers=buffers)
+        return await cell.until(lambda cell: cell.is_idle)
 
     def answer(self, text: str) -> None:
         """Type a line into the box of the last question."""

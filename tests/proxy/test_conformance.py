@@ -69,7 +69,11 @@ class TestConformance(jupyter_kernel_test.KernelTests):
             "mime": "text/latex",
         },
     )
-    supported_history_operations = ("tail", "search")
+    supported_history_operations = ("tail", "range", "search")
+    completion_samples = ({"text": "zi", "matches": {"zip"}},)
+    code_page_something = "zip?"
+    code_inspect_sample = "zip"
+    code_clear_output = "from IPython.display import clear_output; clear_output()"
     code_history_pattern = "1?2*"
 
     @classmethod

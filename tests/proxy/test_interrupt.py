@@ -19,12 +19,11 @@ ASLEEP = "import time\ntime.sleep(600)"
 
 # Takes no notice of interrupts until a file of that name is there.
 DEAF = """
-import os, time
+import os, signal, time
+before = signal.signal(signal.SIGINT, signal.SIG_IGN)
 while not os.path.exists('enough'):
-    try:
-        time.sleep(0.05)
-    except KeyboardInterrupt:
-        pass
+    time.sleep(0.05)
+signal.signal(signal.SIGINT, before)
 """
 
 

@@ -1,0 +1,308 @@
+"""What the query API has no field for: updates, pages, widgets, completion, late and live output."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from backendai_kernel.local.manager import LocalManager
+
+from ..conftest import ROOMY
+from .frontend import Notebook, environment_for, open_notebook, spent
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def manager(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalManager]:
+    async with LocalManager(tmp_path_factory.mktemp("m"), slots=ROOMY) as manager:
+        yield manager
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def notebook(
+    manager: LocalManager, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Notebook]:
+    folder = tmp_path_factory.mktemp("k")
+    async with open_notebook(folder, environment_for(manager, folder)) as notebook:
+        await notebook.run("import time, threading, asyncio")
+        yield notebook
+
+
+# -- displays -------------------------------------------------------------------------------------
+
+
+async def test_a_display_is_updated_and_outputs_are_cleared(notebook):
+    cell = await notebook.run(
+        "from IPython.display import display, clear_output\n"
+        "handle = display('a', display_id='d1'); handle.update('b'); clear_output(wait=True)"
+    )
+
+    assert cell.kinds == ["display_data", "update_display_data", "clear_output"]
+    assert [c["transient"] for c in cell.of("display_data", "update_display_data")] == [
+        {"display_id": "d1"}
+    ] * 2
+    assert cell.of("clear_output") == [{"wait": True}]
+
+
+async def test_a_bundle_comes_with_all_its_types_and_their_metadata(notebook):
+    data = {"text/html": "<b>x</b>", "text/plain": "x", "application/vnd.x+json": {"k": [1, None]}}
+    cell = await notebook.run(f"display({data!r}, raw=True, metadata={{'text/html': {{'a': 1}}}})")
+    [content] = cell.of("display_data")
+
+    assert content["data"] == data
+    assert content["metadata"] == {"text/html": {"a": 1}}
+
+
+async def test_a_printed_text_of_many_megabytes_comes_whole(notebook):
+    cell = await notebook.run("import sys; n = sys.stdout.write('0123456789' * 3_000_000)")
+
+    assert cell.stdout == "0123456789" * 3_000_000
+
+
+async def test_what_looks_like_an_envelope_is_only_what_it_looks_like(notebook):
+    fake = "<!--bai:2:" + "0" * 32 + ":1:0:1:1:QUJD-->"
+    cell = await notebook.run(
+        f"print({fake!r}); display({{'image/svg+xml': {fake!r}}}, raw=True); print('\\x00\\x1b[31m')"
+    )
+
+    assert cell.stdout == f"{fake}\n\x00\x1b[31m\n"
+    assert [c["data"] for c in cell.of("display_data")] == [{"image/svg+xml": fake}]
+    assert cell.is_ok
+
+
+# -- numbers, history, reply ----------------------------------------------------------------------
+
+
+async def test_numbers_follow_the_notebook_and_hidden_requests_leave_no_trace(notebook):
+    first = await notebook.run("'first'")
+    await notebook.request("complete", code="thr", cursor_pos=3)
+    await notebook.run("%local 1")
+    number = first.reply["execution_count"]
+    cell = await notebook.run(f"In[{number}], Out[{number}], _{number}, len(In) - 1")
+
+    assert cell.reply["execution_count"] == number + 2
+    assert ast.literal_eval(cell.result) == ("'first'", "first", "first", number + 2)
+
+
+async def test_silent_code_runs_and_is_not_counted(notebook):
+    before = await notebook.run("0")
+    silent = await notebook.run("quiet = 7; quiet", silent=True)
+    after = await notebook.run("quiet")
+
+    assert silent.kinds == []
+    assert after.result == "7"
+    assert after.reply["execution_count"] == before.reply["execution_count"] + 1
+
+
+async def test_user_expressions_are_evaluated_in_the_session(notebook):
+    cell = await notebook.run(
+        "there = 20", user_expressions={"good": "there + 1", "bad": "not_there"}
+    )
+    values = cell.reply["user_expressions"]
+
+    assert values["good"]["data"] == {"text/plain": "21"}
+    assert (values["bad"]["status"], values["bad"]["ename"]) == ("error", "NameError")
+
+
+async def test_a_question_mark_opens_the_pager_and_the_next_cell_can_be_set(notebook):
+    page = await notebook.run("time.sleep?")
+    following = await notebook.run("get_ipython().set_next_input('and now')")
+
+    [payload] = page.reply["payload"]
+    assert payload["source"] == "page"
+    assert "sleep(" in payload["data"]["text/plain"]
+    [payload] = following.reply["payload"]
+    assert (payload["source"], payload["text"]) == ("set_next_input", "and now")
+
+
+async def test_inputs_are_found_again_by_their_number(notebook):
+    await notebook.run("'to be found'")
+    tail = await notebook.request("history", hist_access_type="tail", n=1, raw=True, output=False)
+    [[session, line, text]] = tail.reply["history"]
+    found = await notebook.request(
+        "history", hist_access_type="range", session=session, start=line, stop=line + 1, raw=True
+    )
+
+    assert text == "'to be found'"
+    assert [list(entry) for entry in found.reply["history"]] == [[session, line, text]]
+
+
+# -- completion and inspection --------------------------------------------------------------------
+
+
+async def test_names_of_the_session_are_completed_with_their_types(notebook):
+    await notebook.run("a_remote_name = 1")
+    reply = (await notebook.request("complete", code="a_remote", cursor_pos=8)).reply
+
+    assert reply["matches"] == ["a_remote_name"]
+    assert (reply["cursor_start"], reply["cursor_end"]) == (0, 8)
+    [known] = reply["metadata"]["_jupyter_types_experimental"]
+    assert known["type"] == "instance"
+
+
+async def test_while_a_cell_runs_completion_knows_the_names_from_before(notebook):
+    await notebook.run("known_before = 1")
+    cell = await notebook.started("time.sleep(60)")
+    # ipykernel before 7.4 reads no request while a cell runs, so the function is asked itself
+    await notebook.interrupt()
+    await cell.done()
+    reply = (await notebook.request("complete", code="known_b", cursor_pos=7)).reply
+
+    assert cell.error[0] == "KeyboardInterrupt"
+    assert reply["matches"] == ["known_before"]
+
+
+async def test_objects_of_the_session_are_inspected(notebook):
+    await notebook.run("def documented():\n    'It says so.'")
+    found = (await notebook.request("inspect", code="documented", cursor_pos=4)).reply
+    missing = (await notebook.request("inspect", code="not_there", cursor_pos=4)).reply
+
+    assert found["found"]
+    assert "It says so." in found["data"]["text/plain"]
+    assert not missing["found"]
+
+
+# -- live and late --------------------------------------------------------------------------------
+
+
+async def test_output_of_a_running_cell_does_not_wait_for_the_poll_to_end(notebook):
+    cell = await notebook.started("print('early'); time.sleep(60)")
+    loop_time = cell.until(lambda cell: "early" in cell.stdout)
+    await loop_time
+    before_the_end = not cell.reply
+    await notebook.interrupt()
+    await cell.done()
+
+    assert before_the_end
+
+
+async def test_a_question_of_the_user_is_not_disturbed_by_live_output(notebook):
+    cell = notebook.send(
+        "for i in range(3): print(i); time.sleep(0.2)\n"
+        "name = input('who? ')\n"
+        "for i in range(3): print(i); time.sleep(0.2)\n"
+        "print(name, input('and? '))"
+    )
+    await cell.until(lambda cell: len(cell.questions) == 1)
+    notebook.answer("Ada")
+    await cell.until(lambda cell: len(cell.questions) == 2)
+    notebook.answer("you")
+    await cell.done()
+
+    assert [q["prompt"] for q in cell.questions] == ["who? ", "and? "]
+    assert cell.stdout == "0\n1\n2\n0\n1\n2\nAda you\n"
+
+
+async def test_a_silent_cell_costs_no_more_than_its_polls(notebook, manager):
+    since = len(manager.requests)
+    await notebook.run("time.sleep(2.5)")
+
+    assert len([r for r in spent(manager, since) if r.startswith("POST")]) == 2
+
+
+async def test_what_a_thread_says_later_comes_under_its_own_cell(notebook):
+    sign = notebook.folder / "go"
+    cell = await notebook.run(
+        "import os\n"
+        "def say():\n"
+        f"    while not os.path.exists({str(sign)!r}): time.sleep(0.01)\n"
+        "    print('from behind'); display('seen')\n"
+        "threading.Thread(target=say).start()"
+    )
+    was_silent = not cell.messages
+    sign.touch()
+    await cell.until(lambda cell: "from behind" in cell.stdout and cell.of("display_data"))
+
+    assert was_silent
+
+
+async def test_what_a_task_says_later_comes_under_its_own_cell(notebook):
+    cell = await notebook.run(
+        "async def later():\n"
+        "    await asyncio.sleep(0.3); print('task')\n"
+        "task = asyncio.create_task(later())"
+    )
+    await cell.until(lambda cell: "task" in cell.stdout)
+
+    assert cell.is_ok
+
+
+# -- widgets --------------------------------------------------------------------------------------
+
+WIDGETS = """
+import ipywidgets
+slider = ipywidgets.IntSlider(description="x")
+out = ipywidgets.Output()
+def moved(change):
+    print("moved to", change["new"])
+    with out:
+        print("in the output")
+slider.observe(moved, "value")
+display(slider, out)
+"""
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def comm_id(notebook: Notebook) -> str:
+    await notebook.run(WIDGETS)
+    return str(ast.literal_eval((await notebook.run("slider.comm.comm_id")).result))
+
+
+def update(comm_id: str, **state: object) -> dict[str, object]:
+    data = {"method": "update", "state": state, "buffer_paths": []}
+    return {"comm_id": comm_id, "data": data}
+
+
+async def test_widgets_of_the_session_open_in_the_front_end_and_are_listed(notebook):
+    cell = await notebook.run(WIDGETS)
+    models = {c["data"]["state"]["_model_name"] for c in cell.of("comm_open")}
+    listed = (await notebook.request("comm_info")).reply["comms"]
+
+    assert {"IntSliderModel", "OutputModel"} <= models
+    assert "application/vnd.jupyter.widget-view+json" in cell.of("display_data")[0]["data"]
+    assert {c["comm_id"] for c in cell.of("comm_open")} <= set(listed)
+
+
+async def test_a_moved_slider_calls_back_and_what_it_prints_belongs_to_the_move(notebook, comm_id):
+    moved = await notebook.tell("comm_msg", update(comm_id, value=42))
+    value = await notebook.run("slider.value")
+
+    assert "moved to 42\n" in moved.stdout
+    assert value.result == "42"
+
+
+async def test_an_output_widget_is_told_the_front_ends_own_request(notebook, comm_id):
+    moved = await notebook.tell("comm_msg", update(comm_id, value=43))
+    states = [c["data"].get("state", {}) for c in moved.of("comm_msg")]
+
+    assert [s["msg_id"] for s in states if "msg_id" in s] == [moved.id, ""]
+
+
+async def test_binary_buffers_arrive_on_the_other_side(notebook):
+    await notebook.run(
+        "from comm import get_comm_manager\n"
+        "def opened(comm, message):\n"
+        "    comm.on_msg(lambda m: comm.send({'n': 1}, buffers=[bytes(m['buffers'][0])[::-1]]))\n"
+        "get_comm_manager().register_target('echo', opened)"
+    )
+    await notebook.tell("comm_open", {"comm_id": "echo-1", "target_name": "echo", "data": {}})
+    answer = await notebook.tell(
+        "comm_msg", {"comm_id": "echo-1", "data": {}}, buffers=[b"\x00\x01\xff"]
+    )
+
+    assert [bytes(b) for b in answer.buffers] == [b"\xff\x01\x00"]
+
+
+async def test_widgets_of_this_process_and_of_the_session_live_side_by_side(notebook, comm_id):
+    await notebook.run("%%local\nimport ipywidgets\nlocal_slider = ipywidgets.IntSlider()")
+    local = ast.literal_eval((await notebook.run("%local local_slider.comm.comm_id")).result)
+    await notebook.tell("comm_msg", update(local, value=7))
+    here = await notebook.run("%local local_slider.value")
+    listed = (await notebook.request("comm_info")).reply["comms"]
+
+    assert here.result == "7"
+    assert {local, comm_id} <= set(listed)
