@@ -111,7 +111,10 @@ async def test_interrupt_cancel_and_restart(session):
 
 
 async def test_html_that_wedges_the_session_is_survived(session):
-    raw = "get_ipython()._bai.publish_raw({'text/html': '<b>x</b>'}, {})"
+    raw = (
+        "bai = get_ipython()._bai; html = {'data': {'text/html': '<b>x</b>'}, 'metadata': {}}\n"
+        "bai.send_raw(bai.kernel.iopub_socket, 'display_data', html, parent=bai.parent)"
+    )
     with pytest.raises(ConnectError, match=r"was lost \(HTTP 500\)"):
         await collect(session.run(raw))
 
