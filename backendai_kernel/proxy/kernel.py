@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .relay import Relay
 
 _PREPARE_AFTER = 0.3  # seconds after kernel_info: the front end has its answer and draws
+_SWITCH_INTERVAL = 0.0005  # seconds
 _SHUTDOWN_LIMIT = 2.0  # seconds: after 2.5 a server sends SIGTERM
 _UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
 
@@ -69,6 +70,7 @@ class BackendKernel(IPythonKernel):
         self._greeted = False
         self._runs_here = False
         self._interrupted_early = False
+        self._handles = False  # a request is being handled
         self._lane_lock = threading.Lock()
         self._relay_made: Relay | None = None
         for kind in ("comm_open", "comm_msg", "comm_close"):
@@ -183,7 +185,9 @@ class BackendKernel(IPythonKernel):
     def _keep(self, code: str, silent: bool, store_history: bool) -> None:
         """Put a cell that ran elsewhere into the history, and count it."""
         if store_history and not silent and self.shell is not None:
-            self.shell.history_manager.store_inputs(self.shell.execution_count, code)
+            store = self.shell.history_manager.store_inputs
+            # After the reply, which need not wait for it, and before the next request.
+            asyncio.get_running_loop().call_soon(store, self.shell.execution_count, code)
             self.shell.execution_count += 1
 
     def _reply(self) -> Reply:
@@ -273,10 +277,13 @@ class BackendKernel(IPythonKernel):
 
     async def interrupt_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Interrupt the session's code; without any, what runs here."""
-        if not self._cells:
+        if self._runs_here and not self._cells:
             await _maybe(super().interrupt_request(stream, ident, parent))
             return
-        self._interrupt()
+        if self._cells:
+            self._interrupt()
+        elif self._handles:  # its code is about to begin
+            self._interrupted_early = True
         assert self.session is not None
         self.session.send(stream, "interrupt_reply", {"status": "ok"}, parent, ident=ident)
 
@@ -286,9 +293,13 @@ class BackendKernel(IPythonKernel):
 
     def pre_handler_hook(self) -> None:
         super().pre_handler_hook()
-        self._interrupted_early = False
+        self._interrupted_early, self._handles = False, True
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._signalled)
+
+    def post_handler_hook(self) -> None:
+        self._handles = False
+        super().post_handler_hook()
 
     def _signalled(self, number: int, frame: Any) -> None:
         """Take a SIGINT while a request is handled.
@@ -306,6 +317,8 @@ class BackendKernel(IPythonKernel):
 
     def start(self) -> None:
         super().start()
+        # A cell goes from thread to thread; by default each may keep the others waiting for 5 ms.
+        sys.setswitchinterval(_SWITCH_INTERVAL)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._terminated)
 
