@@ -220,6 +220,14 @@ class Notebook:
     async def interrupt(self) -> None:
         await self.manager.interrupt_kernel()
 
+    async def interrupt_taken(self) -> None:
+        """Interrupt, and return once the kernel has taken it: it answers a message of that kind."""
+        await self.interrupt()
+        if self.manager.kernel_spec.interrupt_mode == "message":
+            socket = self.manager._control_socket
+            assert await socket.poll(LIMIT * 1000), "the interrupt was not answered"
+            await socket.recv_multipart()
+
     async def restart(self) -> None:
         """Restart the kernel, as the button does."""
         await self.close()
