@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from .errors import APIError, ConnectError, NotFound, RunLost, ServerError
@@ -252,9 +253,9 @@ class Run:
                 return answer
 
 
-async def collect(run: Run) -> list[Event | Message]:
+async def collect(entered: AbstractAsyncContextManager[Run]) -> list[Event | Message]:
     """Return all events of a run that asks for no input."""
-    async with run:
+    async with entered as run:
         return [event async for event in run]
 
 

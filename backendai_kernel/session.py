@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from .client import Client
@@ -90,28 +91,44 @@ class ComputeSession:
         state.live_mark = self._live_mark
         return Run(self, state, patience)
 
-    def cell(self, code: str, head: Mapping[str, Any]) -> Run:
-        """Return a run of a notebook's cell.
+    @asynccontextmanager
+    async def cell(self, code: str, head: Mapping[str, Any]) -> AsyncIterator[Run]:
+        """Enter a run of a notebook's cell.
 
         Args:
             head: What the query API has no field for; see `envelope.request`. Where the session
                 sends no envelopes it is left out.
         """
         if not self.hello:
-            return self.run(code)
+            async with self.run(code) as run:
+                yield run
+            return
         self.pace.begin()
         head = {"gap": self.pace.first_gap(), **head}
-        return self.run(envelope.request(self.decoder.nonce, head, code))
+        async with self._request(head, code) as run:
+            yield run
 
-    def call(self, name: str, *, origin: str | None = None, **arguments: Any) -> Run:
-        """Return a run that calls a function of the bootstrap; no code of the user runs.
+    @asynccontextmanager
+    async def call(
+        self, name: str, *, origin: str | None = None, **arguments: Any
+    ) -> AsyncIterator[Run]:
+        """Enter a run that calls a function of the bootstrap; no code of the user runs.
 
         What it returns comes as a `Message` of the kind ``result``.
         """
         head: dict[str, Any] = {"call": name, "with": arguments}
         if origin is not None:
             head["origin"] = origin
-        return self.run(envelope.request(self.decoder.nonce, head))
+        async with self._request(head) as run:
+            yield run
+
+    @asynccontextmanager
+    async def _request(self, head: Mapping[str, Any], code: str = "") -> AsyncIterator[Run]:
+        *parts, last = envelope.requests(self.decoder.nonce, head, code)
+        for part in parts:
+            await collect(self.run(part))
+        async with self.run(last) as run:
+            yield run
 
     async def interrupt(self) -> None:
         """Interrupt whatever runs in the session; harmless when nothing does (recording 22)."""
@@ -186,8 +203,7 @@ class ComputeSession:
 
     async def execute_anew(self) -> None:
         """Ask the interpreter to replace itself; nothing may be sent to it for a while after."""
-        run = self.call("restart") if self.hello else self.run(_EXECUTE_ANEW)
-        await collect(run)
+        await collect(self.call("restart") if self.hello else self.run(_EXECUTE_ANEW))
 
     # -- its life -----------------------------------------------------------------------------
 

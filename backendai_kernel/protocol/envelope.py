@@ -35,6 +35,8 @@ _CARRIER = "image/svg+xml"
 _FORM = re.compile(r"<!--bai:(\d+):([0-9a-f]+):(\d+):(\d+):(\d+):(\d+):([A-Za-z0-9+/=]*)-->")
 _LONGEST_NUMBER = 18  # digits
 _MOST_PARTS = 65536
+_PLAIN = 128 * 1024  # characters sent as they are; as JSON one can take 6 bytes
+_PACKED = 512 * 1024  # characters of a packed part; each takes one byte
 
 KINDS = frozenset(
     {
@@ -97,6 +99,24 @@ def request(nonce: str, head: Mapping[str, Any], code: str = "") -> str:
         code: The cell; nothing for a call.
     """
     return f"#%bai:{nonce} {json.dumps(head)}\n{code}"
+
+
+def requests(nonce: str, head: Mapping[str, Any], code: str = "") -> list[str]:
+    """Return what to send for a request of any size; only the last of them runs anything.
+
+    A server refuses a body of about 1 MiB. A request that could come near that is packed (zlib,
+    base64) and sent in parts, each a call that only keeps it.
+    """
+    whole = request(nonce, head, code)
+    if len(whole) <= _PLAIN:
+        return [whole]
+    packed = zlib.compress(json.dumps([head, code]).encode(), 1)
+    text, name = base64.b64encode(packed).decode(), secrets.token_hex(8)
+    parts: list[dict[str, Any]] = [
+        {"call": "part", "with": {"packet": name, "text": text[start : start + _PACKED]}}
+        for start in range(0, len(text), _PACKED)
+    ]
+    return [request(nonce, part) for part in (*parts, {"packet": name})]
 
 
 def live_mark(nonce: str) -> str:

@@ -6,9 +6,12 @@
 # it leaves, in Session.send, and goes out as an envelope: a display whose only type is an SVG
 # comment, which passes unchanged, in order, and without the cut that text is subject to.
 #
-# What the kernel proxy wants is in a comment line before the code: "#%bai:NONCE {json}".
+# What the kernel proxy wants is in a comment line before the code: "#%bai:NONCE {json}". What is too
+# long for one request comes in packed parts before it.
 import asyncio
+import atexit
 import base64
+import functools
 import inspect
 import json
 import os
@@ -22,15 +25,19 @@ PART = 192 * 1024  # bytes of JSON in a part; base64 makes 256 KiB of it
 TEXT = 2 * 1024 * 1024  # characters of a stream message: at most 8 of the 10 MiB that pass
 LATE = 4096  # messages kept for the next request
 NAMES = 2000  # names in a snapshot
+PACKETS = 8  # requests whose parts are kept until they are whole
 SETTLE = 0.02  # seconds: a question travels by another socket than the output before it
 RICH = frozenset(
     "display_data update_display_data execute_result clear_output error "
     "comm_open comm_msg comm_close".split()
 )
+DEBUGGERS = ("debugpy", "pydevd")  # they wait for a front end that never comes here
 ENDINGS = ("error", "reply", "result", "hello")  # the request is over in a moment
 
 
 class Bai:
+    version = VERSION
+
     def __init__(self, shell):
         self.shell = shell
         self.kernel = shell.kernel
@@ -49,30 +56,79 @@ class Bai:
         self.origin = ""
         self.late = []
         self.names = None
+        self.packets = {}  # name of a request that comes in parts -> what has come of it
         self.live = Live(self)
+        self.mark_path, self.pid = "", os.getpid()
+        self.start_raw = threading.Thread.start
+        self.begin_raw = threading.Thread._bootstrap_inner
 
     def install(self):
         self.session.send = self.send
         self.kernel.do_execute = self.do_execute
         self.kernel._input_request = self.input_request
+        self.shell.ask_exit = self.ask_exit
+        if getattr(sys.breakpointhook, "__module__", "").split(".")[0] in DEBUGGERS:
+            sys.breakpointhook = sys.__breakpointhook__
+        if hasattr(self.shell, "set_thread_parent"):
+            self.follow_threads()
+
+    def uninstall(self):
+        self.session.send = self.send_raw
+        self.kernel.do_execute = self.execute_raw
+        self.kernel._input_request = self.input_raw
+        self.shell.__dict__.pop("ask_exit", None)
+        threading.Thread.start = self.start_raw
+        threading.Thread._bootstrap_inner = self.begin_raw
+
+    def follow_threads(self):
+        """Have what a thread says belong to the request that started it, as before ipykernel 7.2.
+
+        Later ones take it to belong to whatever runs when it is said.
+        """
+        shell, start_raw, begin_raw = self.shell, self.start_raw, self.begin_raw
+
+        def start(thread):
+            thread._bai_parent = shell.get_parent()
+            return start_raw(thread)
+
+        def begin(thread):
+            parent = thread.__dict__.pop("_bai_parent", None)
+            if parent:
+                shell.set_thread_parent(parent)
+            begin_raw(thread)
+
+        threading.Thread.start = functools.wraps(start_raw)(start)
+        threading.Thread._bootstrap_inner = begin
 
     def mark(self):
         """Leave a link by which the server can be asked whether this process lives; its name.
 
         Listing a folder goes through links and needs nothing of this interpreter; what is listed
-        are the files it has open, none when it is gone (API reference 4.10).
+        are the files it has open, none when it is gone (API reference 4.10). It lies in IPython's
+        own folder for such things if that can be listed, and is gone with the interpreter.
         """
-        name, target = ".backendai-interpreter", "/proc/%d/fd" % os.getpid()
-        path = os.path.join(self.cwd, name)
+        target = "/proc/%d/fd" % self.pid
+        if not os.path.isdir(target):
+            return ""
+        folder = getattr(self.shell.profile_dir, "pid_dir", "") or self.cwd
+        if os.path.relpath(folder, self.cwd).startswith(".."):
+            folder = self.cwd  # nothing outside can be listed
+        self.mark_path = os.path.join(folder, ".backendai-interpreter")
+        self.unmark()
         try:
-            if not os.path.isdir(target):
-                return ""
-            if os.path.islink(path):
-                os.unlink(path)
-            os.symlink(target, path)
+            os.symlink(target, self.mark_path)
         except OSError:
             return ""
-        return name
+        atexit.register(self.unmark)
+        return os.path.relpath(self.mark_path, self.cwd)
+
+    def unmark(self):
+        if os.getpid() != self.pid:
+            return  # a forked child ends, and this process lives
+        try:
+            os.unlink(self.mark_path)
+        except OSError:
+            pass  # none was there, or its folder went before it
 
     # -- outwards ---------------------------------------------------------------------------------
 
@@ -118,7 +174,8 @@ class Bai:
     def emit(self, kind, content, parent=None, metadata=None, buffers=None):
         asked = request_id(parent)
         origin = self.origins.get(asked, self.origin)
-        state = content.get("data", {}).get("state") if kind == "comm_msg" else None
+        data = content.get("data") if kind == "comm_msg" else None
+        state = data.get("state") if isinstance(data, dict) else None
         if isinstance(state, dict) and state.get("msg_id") in self.origins:
             # An Output widget takes what belongs to this request, by the name it has over there.
             state["msg_id"] = self.origins[state["msg_id"]]
@@ -164,6 +221,8 @@ class Bai:
         if code.startswith(mark):
             line, _, code = code.partition("\n")
             head = json.loads(line[len(mark) :])
+            if "packet" in head:
+                head, code = self.unpack(head["packet"])
         self.begin(head)
         try:
             if "call" in head:
@@ -173,6 +232,14 @@ class Bai:
             self.flush_now()
             with self.stdin_lock, self.lock:
                 self.parent = None
+
+    def unpack(self, name):
+        try:
+            packed = base64.b64decode("".join(self.packets.pop(name)))
+            head, code = json.loads(zlib.decompress(packed).decode())
+        except (KeyError, ValueError, zlib.error):
+            return {}, "raise RuntimeError('This request did not arrive whole: send it again.')"
+        return head, code
 
     def begin(self, head):
         parent = current_parent(self.kernel)
@@ -234,6 +301,11 @@ class Bai:
             "payload": [],
         }
 
+    def call_part(self, packet, text):
+        self.packets.setdefault(packet, []).append(text)
+        while len(self.packets) > PACKETS:
+            del self.packets[next(iter(self.packets))]
+
     def call_late(self):
         return None
 
@@ -268,6 +340,7 @@ class Bai:
                 argv = file.read().split(b"\0")[:-1]
         except OSError:
             argv = [sys.executable] + getattr(sys, "orig_argv", [""])[1:]
+        self.unmark()
         os.chdir(self.cwd)
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)  # they are pipes that nobody reads any more
@@ -297,6 +370,11 @@ class Bai:
             return None
         self.names = names
         return names
+
+    def ask_exit(self):
+        # The kernel that the user means is the proxy: it ends, and sees to the session.
+        keep = bool(self.shell.keepkernel_on_exit)
+        self.shell.payload_manager.write_payload({"source": "ask_exit", "keepkernel": keep})
 
     def input_request(self, *args, **kwargs):
         with self.stdin_lock:
@@ -422,6 +500,9 @@ def main(shell, nonce):
     bai = getattr(shell, "_bai", None)
     is_fresh = bai is None and len(shell.history_manager.input_hist_raw) <= 2
     forget(shell)
+    if bai is not None and getattr(bai, "version", 0) != VERSION:
+        bai.uninstall()  # of another release of the kernel proxy
+        bai = None
     if bai is None:
         bai = shell._bai = Bai(shell)
         bai.nonce = nonce

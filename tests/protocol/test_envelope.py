@@ -207,3 +207,23 @@ def test_the_bootstrap_is_read_by_old_pythons():
     source = resources.files("backendai_kernel.protocol").joinpath("remote.py").read_text()
 
     ast.parse(source, feature_version=(3, 8))
+
+
+# -- requests -------------------------------------------------------------------------------------
+
+
+def test_a_request_is_one_line_before_the_code():
+    [only] = envelope.requests(NONCE, {"count": 3}, "x\n")
+
+    assert only == f'#%bai:{NONCE} {{"count": 3}}\nx\n'
+
+
+def test_a_large_request_goes_in_parts_that_a_server_takes():
+    code = "".join(chr(0x4E00 + i % 20000) for i in range(1_500_000))
+    *parts, last = envelope.requests(NONCE, {"count": 3}, code)
+    heads = [json.loads(part.split(" ", 1)[1]) for part in (*parts, last)]
+    text = "".join(head["with"]["text"] for head in heads[:-1])
+
+    assert all(len(json.dumps({"code": part})) < 900_000 for part in (*parts, last))
+    assert {head["with"]["packet"] for head in heads[:-1]} == {heads[-1]["packet"]}
+    assert json.loads(zlib.decompress(base64.b64decode(text))) == [{"count": 3}, code]

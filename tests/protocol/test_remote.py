@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ class Interpreter:
     """An ipykernel, seen as a session's runner sees it."""
 
     client: BlockingKernelClient
+    manager: KernelManager
     reply: dict[str, Any]
     decoder: Decoder
 
@@ -57,6 +60,10 @@ class Interpreter:
         content: dict[str, Any] = hello.content
         return content
 
+    def wait_for_end(self) -> None:
+        """Return once its process has ended by itself."""
+        self.manager.provisioner.process.wait(LIMIT)
+
 
 def merged(seen: list[Any]) -> list[Any]:
     """Join neighbouring texts of one stream: where ipykernel cuts them is chance."""
@@ -76,12 +83,13 @@ def start() -> Iterator[Interpreter]:
         argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     )
     folder = tempfile.TemporaryDirectory()  # a session's interpreter has a folder of its own
-    manager.start_kernel(cwd=folder.name)
+    own = {name: value for name, value in os.environ.items() if name != "IPYTHONDIR"}
+    manager.start_kernel(cwd=folder.name, env={**own, "HOME": folder.name})
     client = manager.blocking_client()
     client.start_channels()
     try:
         client.wait_for_ready(timeout=LIMIT)
-        yield Interpreter(client, {}, Decoder())
+        yield Interpreter(client, manager, {}, Decoder())
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
@@ -132,6 +140,44 @@ def test_the_interpreter_tells_what_it_is(untouched):
     assert (hello["ipython"], hello["ipykernel"]) == (IPython.__version__, ipykernel.__version__)
     (pid,) = untouched.execute("import os; print(os.getpid())")
     assert hello["pid"] == int(pid.text)
+
+
+def test_the_mark_of_the_interpreter_is_not_among_the_users_files(untouched):
+    hello = untouched.bootstrap()
+    code = f"import glob, os; print(glob.glob('.b*'), os.path.isdir({hello['mark']!r}))"
+    (seen,) = untouched.execute(code)
+    assert seen.text == "[] True\n"
+
+
+def test_the_mark_is_gone_when_the_interpreter_ends(untouched):
+    hello = untouched.bootstrap()
+    (seen,) = untouched.execute(f"import os; print(os.path.abspath({hello['mark']!r}))")
+    mark = Path(seen.text.strip())
+    was_there = mark.is_symlink()
+    untouched.execute(
+        "import multiprocessing\nwith multiprocessing.Pool(1) as pool: pool.map(abs, [1])"
+    )
+    is_there_after_a_child = mark.is_symlink()
+    untouched.client.shutdown()
+    untouched.wait_for_end()
+
+    assert (was_there, is_there_after_a_child, mark.is_symlink()) == (True, True, False)
+
+
+def test_an_interpreter_taught_by_another_release_is_taught_anew(untouched):
+    untouched.bootstrap()
+    untouched.execute("get_ipython()._bai.version = 1; first = get_ipython()._bai")
+    untouched.bootstrap()
+    (value,) = untouched.execute("get_ipython()._bai is first")
+
+    assert value.content["data"] == {"text/plain": "False"}
+
+
+def test_a_request_that_did_not_arrive_whole_says_so(interpreter):
+    *_, last = envelope.requests(interpreter.decoder.nonce, {}, "x" * 200_000)
+    (message,) = interpreter.execute(last)
+
+    assert message.content["evalue"] == "This request did not arrive whole: send it again."
 
 
 def test_an_interpreter_that_has_run_code_is_not_fresh(untouched):
