@@ -19,30 +19,29 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ipykernel.ipkernel import IPythonKernel
 from traitlets import Float, List, Unicode
 
 from .. import __version__
 from ..errors import BackendError
 from ..portal import Portal
 from . import inputs
-from .names import from_names
+from .requests import RequestsKernel, maybe
 from .routing import Misplaced, route
 
 if TYPE_CHECKING:
     from .cell import Cell
     from .lanes import QueryLane
-    from .relay import Relay
 
 _PREPARE_AFTER = 0.3  # seconds after kernel_info: the front end has its answer and draws
 _SWITCH_INTERVAL = 0.0005  # seconds
 _SHUTDOWN_LIMIT = 2.0  # seconds: after 2.5 a server sends SIGTERM
+_EXIT_AFTER = 0.1  # seconds: the reply is out by then
 _UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
 
 Reply = dict[str, Any]
 
 
-class BackendKernel(IPythonKernel):
+class BackendKernel(RequestsKernel):
     """A Python kernel whose cells run in a Backend.AI compute session."""
 
     implementation = "backendai-kernel"
@@ -72,9 +71,6 @@ class BackendKernel(IPythonKernel):
         self._interrupted_early = False
         self._handles = False  # a request is being handled
         self._lane_lock = threading.Lock()
-        self._relay_made: Relay | None = None
-        for kind in ("comm_open", "comm_msg", "comm_close"):
-            self.shell_handlers[kind] = partial(self._comm_request, kind)
         if self.shell is not None:
             self.shell.extension_manager.load_extension("bai")
 
@@ -91,7 +87,7 @@ class BackendKernel(IPythonKernel):
         return {**info, "supported_features": features, "debugger": False}
 
     async def kernel_info_request(self, stream: Any, ident: Any, parent: Any) -> None:
-        await _maybe(super().kernel_info_request(stream, ident, parent))
+        await maybe(super().kernel_info_request(stream, ident, parent))
         if not self._greeted:
             self._greeted = True
             asyncio.get_running_loop().call_later(_PREPARE_AFTER, _import_client)
@@ -120,7 +116,7 @@ class BackendKernel(IPythonKernel):
             keep = store_history and not way.remote
             self._runs_here = True
             try:
-                reply = await _maybe(
+                reply = await maybe(
                     super().do_execute(
                         way.local, silent, keep, user_expressions, allow_stdin, cell_id=cell_id
                     )
@@ -180,6 +176,8 @@ class BackendKernel(IPythonKernel):
         if outcome.failure is not None:
             reply |= {"status": "error", **outcome.failure.content, "user_expressions": {}}
         self._keep(code, silent, bool(options["store_history"]))
+        if any(p.get("source") == "ask_exit" and not p.get("keepkernel") for p in outcome.payload):
+            asyncio.get_running_loop().call_later(_EXIT_AFTER, self._exit)
         return reply
 
     def _keep(self, code: str, silent: bool, store_history: bool) -> None:
@@ -241,17 +239,6 @@ class BackendKernel(IPythonKernel):
                 )
             return self._lane
 
-    @property
-    def _relay(self) -> Relay:
-        if self._relay_made is None:
-            from .relay import Relay
-
-            self._relay_made = Relay(self)
-        return self._relay_made
-
-    def _from_portal(self, function: Callable[..., None], *args: Any) -> None:
-        self.io_loop.add_callback(function, *args)
-
     def describe_session(self) -> list[tuple[str, str]]:
         """Return what there is to say about the session: pairs of a label and a value."""
         lane = self._lane
@@ -278,7 +265,7 @@ class BackendKernel(IPythonKernel):
     async def interrupt_request(self, stream: Any, ident: Any, parent: Any) -> None:
         """Interrupt the session's code; without any, what runs here."""
         if self._runs_here and not self._cells:
-            await _maybe(super().interrupt_request(stream, ident, parent))
+            await maybe(super().interrupt_request(stream, ident, parent))
             return
         if self._cells:
             self._interrupt()
@@ -332,7 +319,18 @@ class BackendKernel(IPythonKernel):
     async def do_shutdown(self, restart: bool) -> dict[str, Any]:
         """End the session this kernel started; for a restart, keep it with a fresh interpreter."""
         await asyncio.get_running_loop().run_in_executor(None, self._close, restart)
-        return dict(await _maybe(super().do_shutdown(restart)))
+        return dict(await maybe(super().do_shutdown(restart)))
+
+    def _exit(self) -> None:
+        """End this process, as ``exit`` in a cell asks.
+
+        A Jupyter server starts a kernel again that ends so, and names the notebook to it: like
+        after a restart, the session is kept for it. Elsewhere nobody would come for the session.
+        """
+        is_started_again = bool(os.environ.get("JPY_SESSION_NAME"))
+        leaving = asyncio.get_running_loop().run_in_executor(None, self._close, is_started_again)
+        assert self.shell is not None
+        leaving.add_done_callback(lambda _: setattr(self.shell, "exit_now", True))
 
     def _was_left_a_session(self) -> bool:
         from .kept import KeptNote
@@ -356,89 +354,6 @@ class BackendKernel(IPythonKernel):
             return
         self._portal.close(1.0)
 
-    # -- what the front end asks --------------------------------------------------------------
-
-    async def do_complete(self, code: str, cursor_pos: int) -> dict[str, Any]:
-        """Complete in the session; while it is busy, from the names it last told of."""
-        lane = self._lane
-        if _is_local(code) or lane is None or not lane.is_open or lane.is_plain:
-            return dict(await _maybe(super().do_complete(code, cursor_pos)))
-        if lane.is_busy:
-            return from_names(code, cursor_pos, lane.names)
-        answer = await self._ask_session("complete", code=code, position=cursor_pos)
-        return answer or from_names(code, cursor_pos, lane.names)
-
-    async def do_inspect(
-        self, code: str, cursor_pos: int, detail_level: int = 0, omit_sections: Any = ()
-    ) -> dict[str, Any]:
-        """Inspect in the session; while it is busy there is nothing to tell."""
-        lane = self._lane
-        if _is_local(code) or lane is None or not lane.is_open or lane.is_plain:
-            result = super().do_inspect(code, cursor_pos, detail_level, omit_sections)
-            return dict(await _maybe(result))
-        answer = None
-        if not lane.is_busy:
-            answer = await self._ask_session(
-                "inspect",
-                code=code,
-                position=cursor_pos,
-                detail=detail_level,
-                omit=list(omit_sections),
-            )
-        return answer or {"status": "ok", "found": False, "data": {}, "metadata": {}}
-
-    async def do_history(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return inputs from the history that is kept here, with the real number of the session."""
-        reply = dict(await _maybe(super().do_history(*args, **kwargs)))
-        if self.shell is not None:
-            number = self.shell.history_manager.session_number
-            reply["history"] = [(entry[0] or number, *entry[1:]) for entry in reply["history"]]
-        return reply
-
-    async def _ask_session(self, name: str, **arguments: Any) -> dict[str, Any] | None:
-        """Return what a function of the bootstrap answers; ``None`` when it cannot."""
-        lane = self._the_lane()
-        deliver = partial(self._from_portal, self._relay.deliver)
-        try:
-            answer = await self._portal.run(lane.call(name, deliver, **arguments))
-        except BackendError as exc:
-            self.log.warning("%s was not answered: %s", name, exc)
-            return None
-        return answer if isinstance(answer, dict) and "problem" not in answer else None
-
-    # -- comms --------------------------------------------------------------------------------
-
-    async def _comm_request(self, kind: str, stream: Any, ident: Any, parent: Any) -> None:
-        """Take a front end's comm message to where the other end is."""
-        content, lane = parent["content"], self._lane
-        if lane is not None and self._relay.is_ambiguous(kind, content):
-            self._relay.refuse(content, parent)
-            return
-        if lane is None or not self._relay.is_remote(kind, content, lane):
-            await _maybe(getattr(self.comm_manager, kind)(stream, ident, parent))
-            return
-        from .relay import comm_message
-
-        if kind == "comm_open":
-            self._relay.opened_by_front_end(content)
-        message = comm_message(kind, content, parent["metadata"], parent["buffers"])
-        origin = self._relay.remember(parent)
-        deliver = partial(self._from_portal, self._relay.deliver)
-        try:
-            await self._portal.run(lane.call("comm", deliver, origin=origin, messages=[message]))
-        except BackendError as exc:
-            self.log.warning("A widget's message did not reach the session: %s", exc)
-        if kind == "comm_close":
-            self._relay.closed_by_front_end(content)
-
-
-def _is_local(code: str) -> bool:
-    try:
-        way = route(code)
-    except Misplaced:
-        return False
-    return bool(way.local) and not way.remote
-
 
 def _import_client() -> None:
     """Import the client in a thread, so that the first cell need not wait for it."""
@@ -450,8 +365,3 @@ def _import_client() -> None:
             import aiohttp  # noqa: F401
 
     threading.Thread(target=work, name="backendai-import", daemon=True).start()
-
-
-async def _maybe(result: Any) -> Any:
-    """Await what is awaitable: ipykernel 6 and 7 differ in which of their methods are."""
-    return await result if hasattr(result, "__await__") else result

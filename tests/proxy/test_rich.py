@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import os
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -72,6 +75,13 @@ async def test_what_looks_like_an_envelope_is_only_what_it_looks_like(notebook):
     assert cell.stdout == f"{fake}\n\x00\x1b[31m\n"
     assert [c["data"] for c in cell.of("display_data")] == [{"image/svg+xml": fake}]
     assert cell.is_ok
+
+
+async def test_a_cell_larger_than_a_request_runs(notebook):
+    text = "".join(chr(0x4E00 + i % 20000) for i in range(700_000))
+    cell = await notebook.run(f"text = {text!r}\nlen(text), hash(text) == hash({text!r})")
+
+    assert cell.result == "(700000, True)"
 
 
 # -- numbers, history, reply ----------------------------------------------------------------------
@@ -144,16 +154,18 @@ async def test_names_of_the_session_are_completed_with_their_types(notebook):
     assert known["type"] == "instance"
 
 
-async def test_while_a_cell_runs_completion_knows_the_names_from_before(notebook):
+async def test_while_a_cell_runs_completion_answers_at_once_with_the_names_from_before(notebook):
     await notebook.run("known_before = 1")
     cell = await notebook.started("time.sleep(60)")
-    # ipykernel before 7.4 reads no request while a cell runs, so the function is asked itself
+    asked = time.monotonic()
+    reply = (await notebook.request("complete", code="x = known_b", cursor_pos=11)).reply
+    took, was_running = time.monotonic() - asked, not cell.reply
     await notebook.interrupt()
     await cell.done()
-    reply = (await notebook.request("complete", code="known_b", cursor_pos=7)).reply
 
-    assert cell.error[0] == "KeyboardInterrupt"
-    assert reply["matches"] == ["known_before"]
+    assert (reply["matches"], was_running) == (["known_before"], True)
+    assert (reply["cursor_start"], reply["cursor_end"]) == (4, 11)
+    assert took < 0.3
 
 
 async def test_objects_of_the_session_are_inspected(notebook):
@@ -218,6 +230,21 @@ async def test_what_a_thread_says_later_comes_under_its_own_cell(notebook):
     await cell.until(lambda cell: "from behind" in cell.stdout and cell.of("display_data"))
 
     assert was_silent
+
+
+async def test_what_a_thread_says_while_another_cell_runs_comes_under_its_own(notebook):
+    first = await notebook.run(
+        "turn = threading.Event()\n"
+        "def say():\n"
+        "    turn.wait(60); print('mine'); display('seen')\n"
+        "    threading.Thread(target=print, args=('of a child',)).start()\n"
+        "talker = threading.Thread(target=say); talker.start()"
+    )
+    second = await notebook.run("turn.set(); talker.join(60); print('yours')")
+    await first.until(lambda cell: "mine\nof a child\n" == cell.stdout and cell.of("display_data"))
+
+    assert second.stdout == "yours\n"
+    assert second.of("display_data") == []
 
 
 async def test_what_a_task_says_later_comes_under_its_own_cell(notebook):
@@ -295,6 +322,22 @@ async def test_binary_buffers_arrive_on_the_other_side(notebook):
     )
 
     assert [bytes(b) for b in answer.buffers] == [b"\xff\x01\x00"]
+
+
+async def test_a_widgets_message_larger_than_a_request_arrives_whole(notebook):
+    await notebook.run(
+        "import hashlib\n"
+        "def opened(comm, message):\n"
+        "    def take(m): comm.send([hashlib.sha256(b).hexdigest() for b in m['buffers']])\n"
+        "    comm.on_msg(take)\n"
+        "get_ipython().kernel.comm_manager.register_target('digest', opened)"
+    )
+    await notebook.tell("comm_open", {"comm_id": "digest-1", "target_name": "digest", "data": {}})
+    buffers = [os.urandom(3_000_000), b"", b"small"]
+    answer = await notebook.tell("comm_msg", {"comm_id": "digest-1", "data": {}}, buffers=buffers)
+
+    [content] = answer.of("comm_msg")
+    assert content["data"] == [hashlib.sha256(b).hexdigest() for b in buffers]
 
 
 async def test_widgets_of_this_process_and_of_the_session_live_side_by_side(notebook, comm_id):
