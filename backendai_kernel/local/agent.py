@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,7 +31,14 @@ __all__ = ["AgentFailure", "Container", "ContainerSpec", "start_container"]
 LOG_SIZE = 10 * 2**20  # bytes of a container's log that are shown
 _END_PATIENCE = 5.0  # seconds for a runner to end by itself
 _NOT_STARTED = 127  # exit status of a command that was not found
-_RUNNER = Path(__file__).with_name("runner.py")
+# The runner is started apart from the session's environment, which is meant for another interpreter,
+# and finds modules where we find them.
+_RUNNER = """\
+import json, sys
+sys.path[:] = json.loads(sys.argv.pop(1))
+from backendai_kernel.local.runner import main
+main()
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +150,13 @@ class Container:
     async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
         spec = self.spec
         return await asyncio.create_subprocess_exec(
-            spec.python,
-            str(_RUNNER),
+            sys.executable,
+            "-I",
+            *("-c", _RUNNER),
+            _module_path(),
             f"--link={theirs.fileno()}",
             f"--folder={self._folder}",
+            f"--python={spec.python}",
             f"--patience={spec.patience}",
             "--exit-codes" if spec.exit_codes else "--no-exit-codes",
             cwd=spec.work,
@@ -285,6 +296,10 @@ class Container:
             if kind.endswith("finished"):
                 self._executing.clear()
             self._runs.deliver(kind, payload)
+
+
+def _module_path() -> str:
+    return json.dumps([os.path.abspath(entry) for entry in sys.path])
 
 
 _HEAD = 5  # bytes: length of the kind, length of the payload

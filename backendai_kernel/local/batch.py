@@ -1,6 +1,6 @@
 """Batch mode in the runner: clean, build and execute what was uploaded, as shell commands.
 
-Runs inside the runner, in the interpreter of the session's image: needs the standard library only.
+Runs inside the runner.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -54,6 +53,7 @@ class Batch:
         folder: Private folder of the container.
         work: Current folder of the commands.
         environ: Environment of the commands.
+        python: The interpreter of the session's image, for the default steps.
         send: Takes each record for the agent.
         typed: Waits for a line that the user typed.
         begun: Called when a command has been started.
@@ -67,11 +67,13 @@ class Batch:
         work: Path,
         environ: Mapping[str, str],
         *,
+        python: str,
         send: Callable[[str, bytes], None],
         typed: Callable[[], str],
         begun: Callable[[], None],
     ) -> None:
         self._work = work
+        self._python = python
         self._send = send
         self._typed = typed
         self._begun = begun
@@ -114,7 +116,7 @@ class Batch:
         elif command != "*":
             code = self.run(command, **self._asking)
         elif (self._work / "main.py").is_file():
-            code = self.run([sys.executable, "main.py"], **self._asking)
+            code = self.run([self._python, "main.py"], **self._asking)
         else:
             code = NO_INTERPRETER
         self._ends("finished", code)
@@ -131,7 +133,7 @@ class Batch:
         if (self._work / "Makefile").is_file():
             return "make"
         if (self._work / "setup.py").is_file():
-            return [sys.executable, "-m", "pip", "install", "--user", "-e", "."]
+            return [self._python, "-m", "pip", "install", "--user", "-e", "."]
         return None
 
     def _ends(self, kind: str, code: int) -> None:

@@ -1,7 +1,6 @@
 """The interpreter of a session: one ipykernel, and the wire to it.
 
-Runs inside the runner, in the interpreter of the session's image: needs ipykernel and pyzmq only.
-The wire is Jupyter's messaging protocol over sockets in the container's private folder, so no
+Runs inside the runner; the ipykernel runs in the interpreter of the session's image. The wire is Jupyter's messaging protocol over sockets in the container's private folder, so no
 other user of the computer reaches it and no port is taken.
 """
 
@@ -57,6 +56,10 @@ class NoInterpreter(Exception):
     """The interpreter did not come up."""
 
 
+class NoPython(Exception):
+    """There is no program to be the interpreter."""
+
+
 class Interpreter:
     """One ipykernel in its own process group.
 
@@ -64,6 +67,10 @@ class Interpreter:
         folder: Private folder for the connection file and the sockets.
         work: Current folder and home of the user's code.
         environ: Environment of the user's code.
+        python: The interpreter of the session's image, Python 3.8 and ipykernel 5 or later.
+
+    Raises:
+        NoPython: *python* cannot be started.
 
     An interpreter may replace itself, with the words of its command line: it binds the same
     sockets. The server's dies of a warning about TCP when it forgets to put its standard streams
@@ -72,7 +79,9 @@ class Interpreter:
     Source: API reference 10; recordings 28, 29.
     """
 
-    def __init__(self, folder: Path, work: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, work: Path, environ: Mapping[str, str], *, python: str
+    ) -> None:
         self._session = uuid.uuid4().hex
         self._key = uuid.uuid4().hex
         self._base = folder / "kernel"
@@ -82,14 +91,17 @@ class Interpreter:
         connection = folder / "connection.json"
         connection.touch(0o600)
         connection.write_text(json.dumps(self._connection()))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "ipykernel_launcher", "-f", str(connection)],
-            cwd=work,
-            env={**environ, "JPY_PARENT_PID": str(os.getpid())},
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [python, "-m", "ipykernel_launcher", "-f", str(connection)],
+                cwd=work,
+                env={**environ, "JPY_PARENT_PID": str(os.getpid())},
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+        except OSError as exc:
+            raise NoPython(f"The Python of the image does not start: {exc}.") from exc
         self.pid = self._process.pid
 
     def _configure(self, folder: Path, work: Path) -> None:
@@ -117,13 +129,11 @@ class Interpreter:
         """Return when the interpreter answers and its output reaches us.
 
         Raises:
-            NoInterpreter: It ended, the image has no pyzmq, or it did not answer within
+            NoInterpreter: It ended (the image has no ipykernel), or it did not answer within
                 *patience* seconds.
         """
-        try:
-            import zmq  # after the interpreter has been started: both load at the same time
-        except ImportError as exc:
-            raise NoInterpreter from exc
+        import zmq  # after the interpreter has been started: both load at the same time
+
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._shell = context.socket(zmq.DEALER)
         self._stdin = context.socket(zmq.DEALER)

@@ -3,7 +3,7 @@
 ipykernel takes a SIGINT that comes just before a cell for its own and never answers the request,
 and Python misses one that comes just before it falls asleep. Both moments are over soon.
 
-Runs inside the runner, in the interpreter of the session's image: needs the standard library only.
+Runs inside the runner.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -29,7 +28,7 @@ from .auth import Gate, KeyPair, KeyPairPolicy, new_keypair
 from .core import SENDER, Core
 from .events import Hub
 from .faults import Faults
-from .images import default_images
+from .images import Images, default_images
 from .lifecycle import Lifecycle, Starter
 from .release import RELEASES, Release
 from .routes import add_routes
@@ -68,7 +67,7 @@ class LocalManager:
             ``None``: never.
         session_idle_limit: A session that nothing holds for so many seconds is ended; ``None`` or
             0: never.
-        python: Interpreter of the sessions.
+        images: What sessions can be made from; by default one image, of our own interpreter.
         slots: What sessions may take together; by default this computer's cores and memory, and
             *gpus* simulated GPUs.
         gpus: How many simulated GPUs there are.
@@ -94,7 +93,7 @@ class LocalManager:
         release: Release = RELEASES["26.4"],
         idle_limit: float | None = None,
         session_idle_limit: float | None = None,
-        python: str = sys.executable,
+        images: Images | None = None,
         slots: Mapping[str, Decimal] | None = None,
         gpus: int = 2,
         policy: KeyPairPolicy | None = None,
@@ -125,7 +124,7 @@ class LocalManager:
         self._core = Core(
             release=release,
             gate=self.gate,
-            images=default_images(python),
+            images=images or default_images(),
             capacity=capacity,
             registry=self.registry,
             hub=hub,

@@ -1,6 +1,6 @@
 """What becomes of the messages of an interpreter: the runner's filter, with all its gaps.
 
-Pure functions without imports of ours: the runner uses them in the interpreter of a session's image.
+Pure functions, used by the runner.
 
 Source: API reference 10.1 to 10.3; recordings 10 to 13, 19.
 """

@@ -1,27 +1,15 @@
 """The process inside a container that runs the user's code and tells the agent what came of it.
 
-Started by path (``PYTHON runner.py``) in the interpreter of the session's image: 3.10 or newer, with
-ipykernel but without this package. It starts one ipykernel, takes commands from the agent over an
-inherited socket, and answers with records. When that socket closes, for whatever reason, it ends
-everything in the container and itself.
+It runs in the manager's own interpreter and with the environment of the session, and starts one
+ipykernel in the interpreter of the session's image: whatever Python and ipykernel that has. It takes
+commands from the agent over an inherited socket, and answers with records. When that socket closes,
+for whatever reason, it ends everything in the container and itself.
 
 Source: API reference 4.8 and 10.
 """
 
 from __future__ import annotations
 
-import sys
-
-if not __package__:  # started by path: let the files beside this one be found without our package
-    import types
-
-    sys.path.pop(0)  # nothing here is to shadow a module of the image
-    _beside = types.ModuleType("runner_package")
-    _beside.__path__ = [__file__.rpartition("/")[0]]
-    sys.modules["runner_package"] = _beside
-    __package__ = "runner_package"
-
-# The imports below need the lines above.
 import argparse
 import json
 import os
@@ -29,15 +17,17 @@ import queue
 import shutil
 import socket
 import struct
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .batch import Batch
-from .interpreter import NO_INTERPRETER, Interpreter, NoInterpreter
+from .interpreter import NO_INTERPRETER, Interpreter, NoInterpreter, NoPython
 from .processes import MARK, end_all
 
+NOT_FOUND = 127  # exit status when the session's interpreter cannot be started
 FRAME = struct.Struct(">BI")  # length of the kind, length of the payload; then both
 
 
@@ -70,18 +60,29 @@ class Runner:
     """Takes commands in one thread and runs code in another, one task after the other.
 
     Interrupts, typed input, completions and the agent's end therefore get through while code runs.
+
+    Args:
+        folder: Private folder of the container.
+        python: The interpreter of the session's image.
+        exit_codes: Whether an exception gives exit code 1.
+
+    Raises:
+        NoPython: *python* cannot be started.
     """
 
-    def __init__(self, link: Link, folder: Path, *, exit_codes: bool) -> None:
+    def __init__(self, link: Link, folder: Path, python: str, *, exit_codes: bool) -> None:
         self._link = link
         self._exit_codes = exit_codes
         self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._inputs: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._interpreter: Interpreter | None = Interpreter(folder, Path.cwd(), os.environ)
+        self._interpreter: Interpreter | None = Interpreter(
+            folder, Path.cwd(), os.environ, python=python
+        )
         self._batch = Batch(
             folder,
             Path.cwd(),
             os.environ,
+            python=python,
             send=link.send,
             typed=self._inputs.get,
             begun=self._begun,
@@ -161,6 +162,7 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, required=True, help="private folder, removed at the end"
     )
+    parser.add_argument("--python", required=True, help="interpreter of the session's image")
     parser.add_argument("--patience", type=float, required=True, help="seconds for the interpreter")
     parser.add_argument("--exit-codes", action=argparse.BooleanOptionalAction, default=True)
     given = parser.parse_args()
@@ -168,15 +170,15 @@ def main() -> None:
     link = Link(socket.socket(fileno=given.link))
     status = 1
     try:
-        Runner(link, given.folder, exit_codes=given.exit_codes).serve(given.patience)
+        runner = Runner(link, given.folder, given.python, exit_codes=given.exit_codes)
+        runner.serve(given.patience)
         status = 0
+    except NoPython as exc:
+        print(exc, flush=True)  # noqa: T201 -- the container's log
+        status = NOT_FOUND
     except Exception:
         traceback.print_exc()  # into the container's log
     finally:
         end_all(os.environ[MARK])
         shutil.rmtree(given.folder, ignore_errors=True)
         os._exit(status)  # a task may still wait for an interpreter that is gone
-
-
-if __name__ == "__main__":
-    main()

@@ -19,10 +19,12 @@ from typing import IO
 
 import platformdirs
 
+from ..config import config_dir
 from ..errors import ConfigError
 from ..slots import parse_size
 from .auth import KeyPair, new_keypair
 from .discovery import LOG_FILE, READY, STATE_FILE, TAKEN
+from .images import IMAGES_FILE, Images, named_images
 from .manager import LocalManager
 from .release import RELEASES
 from .scheduler import machine_slots
@@ -68,7 +70,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--cpu", type=Decimal, default=None, metavar="N", help="cores to offer (default: all)")
     add("--mem", type=_size, default=None, metavar="SIZE", help="memory to offer (default: all)")
     add("--release", choices=RELEASES, default="26.4", help="server generation to be")
-    add("--python", default=sys.executable, help="interpreter of the sessions")
+    add("--python", metavar="PATH", help="interpreter of the image python (default: its own)")
     add("--detach", action="store_true", help=argparse.SUPPRESS)
     add("--tell", type=int, default=None, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
@@ -96,8 +98,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.tell is None:
                 sys.stderr.write(f"A manager serves from {state} already.\n")
             return 0 if options.tell is not None else 1
+        try:
+            images = named_images(config_dir(os.environ) / IMAGES_FILE, options.python)
+        except ConfigError as exc:
+            sys.stderr.write(f"{exc}\n")
+            return 1
         _log_to(state, options)
-        asyncio.run(serve(options, state))
+        asyncio.run(serve(options, state, images))
     return 0
 
 
@@ -120,7 +127,7 @@ def _log_to(state: Path, options: argparse.Namespace) -> None:
     )
 
 
-async def serve(options: argparse.Namespace, state: Path) -> None:
+async def serve(options: argparse.Namespace, state: Path, images: Images) -> None:
     """Serve until a signal comes or the manager has been idle for long enough.
 
     The caller holds the state folder's lock.
@@ -140,7 +147,7 @@ async def serve(options: argparse.Namespace, state: Path) -> None:
         release=RELEASES[options.release],
         idle_limit=options.idle_limit or None,
         session_idle_limit=options.session_idle_limit or None,
-        python=options.python,
+        images=images,
         slots=slots,
         keypair=load_keypair(state),
         idle=enough,

@@ -159,16 +159,33 @@ async def test_cancelling_a_start_leaves_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_python_that_does_not_exist_is_a_failure(tmp_path: Path) -> None:
-    with pytest.raises(AgentFailure, match="did not start"):
+    with pytest.raises(AgentFailure, match=r"Python of the image does not start.*nowhere"):
         await start_container(spec(tmp_path / "work", python=str(tmp_path / "nowhere")))
 
 
-async def test_a_python_that_ends_at_once_is_a_failure_with_its_log(tmp_path: Path) -> None:
+async def test_a_python_that_ends_at_once_runs_nothing_and_its_words_are_in_the_log(
+    tmp_path: Path,
+) -> None:
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho this is no python\n")
     python.chmod(0o755)
-    with pytest.raises(AgentFailure, match="this is no python"):
-        await start_container(spec(tmp_path / "work", python=str(python)))
+    async with running(tmp_path / "work", python=str(python)) as container:
+        (answer,) = await run(container, "1")
+
+        assert answer["exitCode"] == 127
+        assert "this is no python" in container.logs()
+
+
+async def test_variables_for_the_sessions_python_are_for_that_alone(tmp_path: Path) -> None:
+    """The runner has an interpreter of its own, which they may not be fit for."""
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    (modules / "json.py").write_text("raise SystemExit('not this one')")
+    environ = {"PYTHONPATH": str(modules), "PYTHONSAFEPATH": "1"}
+    async with running(tmp_path / "work", environ=environ) as container:
+        answers = await run(container, "", mode="batch", exec="python -c 'import json'")
+
+    assert text(answers) == "not this one\n"
 
 
 # --- restart, bootstrap, log ----------------------------------------------------------------------
