@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import sys
@@ -91,6 +92,40 @@ async def test_a_dead_interpreter_is_noticed_and_replaced(notebook):
 
     assert "interpreter has died" in cell.error[1]
     assert again.result == "False"
+
+
+async def test_a_cell_and_a_widgets_message_may_be_larger_than_a_request(notebook):
+    text = "".join(chr(0x4E00 + i % 20000) for i in range(700_000))
+    cell = await notebook.run(f"text = {text!r}\nlen(text), hash(text) == hash({text!r})")
+    await notebook.run(
+        "import hashlib\n"
+        "def opened(comm, message):\n"
+        "    def take(m): comm.send([hashlib.sha256(b).hexdigest() for b in m['buffers']])\n"
+        "    comm.on_msg(take)\n"
+        "get_ipython().kernel.comm_manager.register_target('digest', opened)"
+    )
+    await notebook.tell("comm_open", {"comm_id": "digest-1", "target_name": "digest", "data": {}})
+    buffers = [os.urandom(3_000_000), b"small"]
+    answer = await notebook.tell("comm_msg", {"comm_id": "digest-1", "data": {}}, buffers=buffers)
+
+    assert cell.result == "(700000, True)"
+    assert answer.of("comm_msg")[0]["data"] == [hashlib.sha256(b).hexdigest() for b in buffers]
+
+
+async def test_the_session_has_no_file_of_ours_in_its_work_folder(notebook):
+    before = await notebook.run("import os; 'backendai' in ' '.join(os.listdir('.'))")
+
+    assert before.result == "False"
+
+
+async def test_breakpoint_asks_at_the_prompt(notebook):
+    cell = notebook.send("def f(n):\n    breakpoint()\n    return n * 2\nf(21)")
+    for number, line in enumerate(["!n = 4", "c"], start=1):
+        await cell.until(lambda cell, number=number: len(cell.questions) == number)
+        notebook.answer(line)
+    await cell.done()
+
+    assert cell.result == "8"
 
 
 async def test_the_first_notebook_runs(tmp_path):

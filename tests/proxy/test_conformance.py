@@ -76,15 +76,22 @@ class TestConformance(jupyter_kernel_test.KernelTests):
     code_clear_output = "from IPython.display import clear_output; clear_output()"
     code_history_pattern = "1?2*"
 
+    kernel_words: tuple[str, ...] = ()
+
+    @classmethod
+    def environment(cls, folder: Path) -> dict[str, str]:
+        """Return the environment of the kernel; what it needs stays until the class is done."""
+        manager = cls.enterClassContext(ManagerThread(folder / "manager"))
+        return environment_for(manager, folder)
+
     @classmethod
     def setUpClass(cls) -> None:
         cls.folder = TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
         folder = Path(cls.folder.name)
-        manager = cls.enterClassContext(ManagerThread(folder / "manager"))
         spec = folder / "jupyter" / "kernels" / cls.kernel_name
         spec.mkdir(parents=True)
-        words = ["-m", "backendai_kernel", "-f", "{connection_file}"]
+        words = ["-m", "backendai_kernel", "-f", "{connection_file}", *cls.kernel_words]
         (spec / "kernel.json").write_text(
             json.dumps(
                 {
@@ -92,7 +99,7 @@ class TestConformance(jupyter_kernel_test.KernelTests):
                     "display_name": "Backend.AI Python",
                     "language": "python",
                     "interrupt_mode": "message",
-                    "env": environment_for(manager, folder),
+                    "env": cls.environment(folder),
                 }
             )
         )
