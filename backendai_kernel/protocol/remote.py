@@ -18,6 +18,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 import zlib
 
 VERSION = 2
@@ -58,6 +59,7 @@ class Bai:
         self.names = None
         self.packets = {}  # name of a request that comes in parts -> what has come of it
         self.live = Live(self)
+        self.streams = (sys.stdout, sys.stderr)
         self.mark_path, self.pid = "", os.getpid()
         self.start_raw = threading.Thread.start
         self.begin_raw = threading.Thread._bootstrap_inner
@@ -259,7 +261,10 @@ class Bai:
         options.update({name: wanted[name] for name in wanted if name in options})
         if "count" in head and not silent:
             self.pad(head["count"])
-        reply = await done(self.execute_raw(code, silent, **options))
+        try:
+            reply = await done(self.execute_raw(code, silent, **options))
+        except Exception as exc:  # ipykernel itself failed, and would not even have replied
+            reply = self.failure(exc)
         self.flush_now()
         if not head:
             return reply
@@ -273,9 +278,29 @@ class Bai:
             self.emit("reply", extra, self.parent)
         return reply
 
+    def mend_streams(self):
+        # IPython runs nothing while these are None, and ipykernel ends no cell when it cannot flush
+        # them: not even the cell that puts them right.
+        for name, stream in zip(("stdout", "stderr"), self.streams):
+            try:
+                getattr(sys, name).flush()
+                is_good = hasattr(getattr(sys, name), "write")
+            except Exception:  # there may be anything, and it may be closed
+                is_good = False
+            if not is_good:
+                setattr(sys, name, stream)
+
+    def failure(self, exc):
+        lines = traceback.format_exception(type(exc), exc, exc.__traceback__)
+        content = {"ename": type(exc).__name__, "evalue": str(exc), "traceback": lines}
+        self.emit("error", content, self.parent)
+        count = self.shell.execution_count
+        return dict(content, status="error", execution_count=count, payload=[], user_expressions={})
+
     def flush_now(self):
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in self.streams:
+            stream.flush()
+        self.mend_streams()
 
     def pad(self, count):
         # Cells that ran elsewhere have numbers, too; In[n] is to be that of the notebook.

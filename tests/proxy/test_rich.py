@@ -77,6 +77,32 @@ async def test_what_looks_like_an_envelope_is_only_what_it_looks_like(notebook):
     assert cell.is_ok
 
 
+@pytest.mark.parametrize("value", ["None", "io.StringIO()", "5", "open(os.devnull, 'w')"])
+async def test_a_replaced_stdout_does_no_harm(notebook, value):
+    await notebook.run(f"import io, os, sys; kept = sys.stdout; sys.stdout = {value}")
+    lost = await notebook.run("x = 6 * 7; x")
+    await notebook.run("sys.stdout = kept")
+    back = await notebook.run("print('back')")
+
+    assert lost.result == "42"
+    assert back.stdout == "back\n"
+
+
+async def test_a_failure_of_ipykernel_itself_is_an_error(notebook):
+    await notebook.run(
+        "ip = get_ipython()\n"
+        "def broken(*args, **kwargs):\n"
+        "    del ip.run_cell\n"
+        "    return [][1]\n"
+        "ip.run_cell = broken"
+    )
+    cell = await notebook.run("1")
+    after = await notebook.run("2")
+
+    assert cell.error == ("IndexError", "list index out of range")
+    assert after.result == "2"
+
+
 async def test_a_cell_larger_than_a_request_runs(notebook):
     text = "".join(chr(0x4E00 + i % 20000) for i in range(700_000))
     cell = await notebook.run(f"text = {text!r}\nlen(text), hash(text) == hash({text!r})")
