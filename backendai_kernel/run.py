@@ -24,6 +24,7 @@ from .protocol.run import Event, Finished, InputRequest, RunState, Text, TimedOu
 if TYPE_CHECKING:
     from .session import ComputeSession
 
+HELD_BY_ANOTHER = "A run from before holds the session, and nobody can end it."
 _DRAIN = 3.0  # seconds to wait for an interrupted run before it is left to the background
 _CHECK_AFTER = 2  # silent polls, about 2 s each, after which we ask whether anybody lives there; …
 _CHECK_EVERY = 10  # … then after growing numbers of them, up to this
@@ -77,6 +78,7 @@ class Run:
 
     async def __aenter__(self) -> Run:
         await self.session.turn.acquire()  # a session runs one thing at a time
+        self.session.running = self
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -105,6 +107,7 @@ class Run:
                 # the next run. Between runs the server drops it.
                 await asyncio.sleep(_SETTLE)
         finally:
+            self.session.running = None
             self.session.turn.release()
 
     def __aiter__(self) -> Run:
@@ -158,6 +161,10 @@ class Run:
         if self._waiting is not None:
             self.give_input("")
 
+    def leave(self) -> None:
+        """Count it as over, although it may go on: nobody can end it."""
+        self._state.is_over = True
+
     # -- polling ------------------------------------------------------------------------------
 
     async def _step(self) -> None:
@@ -209,7 +216,7 @@ class Run:
             async with asyncio.timeout(None if was_sent else self._patience):
                 return await client.send(call)
         except TimeoutError:
-            raise RunLost("A run from before holds the session, and nobody can end it.") from None
+            raise RunLost(HELD_BY_ANOTHER) from None
         except ConnectError as exc:
             if not exc.sent and not was_sent:
                 raise  # the code never left

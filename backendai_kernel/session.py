@@ -15,7 +15,7 @@ from .pace import Pace
 from .protocol import calls, envelope
 from .protocol.envelope import Decoder, Message
 from .protocol.run import Event, RunState, Text
-from .run import Run, collect, exit_code
+from .run import HELD_BY_ANOTHER, Run, collect, exit_code
 
 _NO_INTERPRETER = 127  # exit code of every run where no interpreter came up (surprise 11)
 _HELD = 10.0  # seconds without an answer that mean that another run holds the session
@@ -48,6 +48,7 @@ class ComputeSession:
         is_fresh: Its interpreter had run nothing when it was prepared.
         hello: What the session's interpreter told of itself; empty where it cannot send envelopes.
         turn: Held by the run that goes on: a session runs one thing at a time.
+        running: That run.
         endings: Runs that were left and are being brought to their end.
     """
 
@@ -62,6 +63,7 @@ class ComputeSession:
         self.pace = Pace(client.rate)
         self._live_mark = ""
         self.turn = asyncio.Lock()
+        self.running: Run | None = None
         self.endings: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -129,6 +131,25 @@ class ComputeSession:
             await collect(self.run(part))
         async with self.run(last) as run:
             yield run
+
+    async def take_over(self, run_id: str) -> None:
+        """Bring a run to its end that another process began and left, if it still goes on.
+
+        An empty ``query`` under its id is answered with the rest of it (recordings 19, 23, 27).
+
+        Raises:
+            RunLost: It takes no notice of an interrupt for 10 s, or the session is gone.
+            ConnectError, APIError, ProtocolError: As `Client.send`.
+        """
+        async with self.run("", run_id=run_id) as run:
+            await run.interrupt()
+            try:
+                async with asyncio.timeout(_HELD):
+                    async for _ in run:
+                        pass
+            except TimeoutError:
+                run.leave()
+                raise RunLost(HELD_BY_ANOTHER) from None
 
     async def interrupt(self) -> None:
         """Interrupt whatever runs in the session; harmless when nothing does (recording 22)."""

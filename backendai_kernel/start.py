@@ -71,6 +71,7 @@ async def start_session(
     *,
     on_progress: OnProgress = lambda progress: None,
     reuse: bool = True,
+    left_run: tuple[str, str] = ("", ""),
 ) -> ComputeSession:
     """Return a running session whose interpreter is ready for code.
 
@@ -81,6 +82,7 @@ async def start_session(
     Args:
         name: As from `session_name`.
         on_progress: Told of every change, on the client's loop.
+        left_run: Ids of a session and of a run that may still go on in it: it is interrupted.
 
     Raises:
         SessionFailed: The server gave the session up, or no interpreter comes up in it.
@@ -101,6 +103,8 @@ async def start_session(
         try:
             await _until_running(session, created, slots, on_progress)
             on_progress(Progress("STARTING PYTHON", session.id))
+            if left_run[1] and left_run[0] == session.id:
+                await session.take_over(left_run[1])
             await session.prepare()
             return session
         except RunLost as exc:

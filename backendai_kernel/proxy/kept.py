@@ -1,7 +1,8 @@
 """What a kernel process that is restarted leaves to the one that follows it.
 
 That one has its session only with its first cell. Should it be shut down before, nobody else knows
-which session there is to end.
+which session there is to end. A run that was not brought to its end holds the session, and only who
+knows its id can end it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from ..config import state_dir, write_private
 
 
 class KeptNote:
-    """A small file with the id of the session; there from a restart to the next cell."""
+    """A small file with the ids of session and run; there from a restart to the next cell."""
 
     def __init__(self, environ: Mapping[str, str], name: str) -> None:
         """Look nowhere yet.
@@ -23,15 +24,16 @@ class KeptNote:
         """
         self._path = state_dir(environ) / "kept" / name
 
-    def read(self) -> str:
-        """Return the session's id, ``""`` when none was left."""
+    def read(self) -> tuple[str, str]:
+        """Return the ids of the session and of a run that may go on, ``""`` for none."""
         try:
-            return self._path.read_text(encoding="utf-8").strip()
+            session_id, _, run_id = self._path.read_text(encoding="utf-8").strip().partition("\n")
         except FileNotFoundError:
-            return ""
+            return "", ""
+        return session_id, run_id
 
-    def write(self, session_id: str) -> None:
-        write_private(self._path, session_id.encode())
+    def write(self, session_id: str, run_id: str = "") -> None:
+        write_private(self._path, f"{session_id}\n{run_id}".encode())
 
     def forget(self) -> None:
         self._path.unlink(missing_ok=True)

@@ -335,7 +335,7 @@ class BackendKernel(RequestsKernel):
     def _was_left_a_session(self) -> bool:
         from .kept import KeptNote
 
-        return bool(KeptNote(os.environ, self._session_name()).read())
+        return bool(KeptNote(os.environ, self._session_name()).read()[0])
 
     def _close(self, restart: bool) -> None:
         if not restart and self._lane is None and self._was_left_a_session():

@@ -27,6 +27,7 @@ Publish = Callable[[Event | Message], None]
 Ask = Callable[[InputRequest], Awaitable[str]]
 
 _RESTART_PAUSE = 0.7  # seconds: the old interpreter is gone after 0.6, or stays
+_LEAVING = 1.0  # seconds for the code of a cell to end, when the kernel is restarted under it
 _WAITS = (
     "[The code of an interrupted cell still runs in the session; this cell waits for its end.]\n"
 )
@@ -157,7 +158,11 @@ class QueryLane:
 
             request = Request(self.wish.image, wanted)
             session = await start_session(
-                self.client, request, self.wish.name, on_progress=progress
+                self.client,
+                request,
+                self.wish.name,
+                on_progress=progress,
+                left_run=self._kept.read(),
             )
             if not session.is_fresh:  # the kernel was restarted: its variables are to be gone
                 on_progress(Progress("RESTARTING", session.id))
@@ -311,16 +316,26 @@ class QueryLane:
         """Keep the session for the next kernel process, and begin to give it a new interpreter."""
         async with self._opening:  # a start that was cancelled ends its session first
             session = self.session
+        running = session.running if session is not None else None
         if self._begun_id:
-            self._kept.write(self._begun_id)
-        if session is not None and not session.turn.locked() and session.hello:
+            self._kept.write(self._begun_id, running.run_id if running is not None else "")
+        if session is not None and running is not None:
+            try:
+                async with asyncio.timeout(_LEAVING), session.turn:
+                    pass
+            except TimeoutError:
+                pass  # the next process ends the run by its id
+            if running.is_over:
+                self._kept.write(self._begun_id)
+        is_idle = session is not None and (running is None or running.is_over)
+        if session is not None and is_idle and session.hello:
             # Begun now, it is done when the next process comes; that one makes sure.
             await session.execute_anew()
             await asyncio.sleep(_RESTART_PAUSE)  # nobody may speak to the old one meanwhile
 
     async def _end_session(self) -> None:
         """End the session that was had here, or that the kernel before its restart had."""
-        if left := self._kept.read():
+        if left := self._kept.read()[0]:
             self._begun_id = self._begun_id or left
             self.client = self.client or await open_client(self._environ, cwd=self._cwd)
         ended = ""

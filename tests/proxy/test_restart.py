@@ -67,6 +67,21 @@ async def test_a_restart_under_a_running_cell_ends_the_cell_and_keeps_the_sessio
         assert session_of(old_and_new).id == first
 
 
+async def test_a_run_that_a_kernel_could_not_bring_to_its_end_is_ended_by_the_next(
+    notebook, manager
+):
+    await notebook.run("x = 1")
+    first = session_of(manager).id
+    await notebook.started(ASLEEP)
+    fault = manager.faults.drop(path="*/interrupt", times=None)  # its code sleeps on
+    await notebook.restart()
+    fault.times = 0
+    cell = await notebook.run("'x' in dir()")
+
+    assert cell.result == "False"
+    assert session_of(manager).id == first
+
+
 async def test_several_restarts_follow_each_other(notebook, manager):
     await notebook.run("x = 1")
     first = session_of(manager).id
