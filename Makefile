@@ -6,6 +6,8 @@
 SHELL := /bin/sh
 VENV ?= .venv
 DEMO ?= build/demo
+IPYKERNEL ?= 7.0.1
+QUICK := tests/protocol tests/local tests/proxy $(wildcard tests/test_*.py)
 only ?=
 
 # A Python that is new enough and can make an environment; a name may exist and still not start.
@@ -22,7 +24,7 @@ LOCAL := env -u BACKEND_ENDPOINT -u BACKEND_ENDPOINT_TYPE -u BACKEND_ACCESS_KEY 
 	-u BACKEND_SECRET_KEY BACKENDAI_KERNEL_CONFIG="$(abspath $(DEMO))/no-profile"
 
 .DEFAULT_GOAL := help
-.PHONY: help dev check fix test demo bench which-python clean
+.PHONY: help dev check fix test pinned lowest base demo bench which-python clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -52,6 +54,26 @@ fix: $(READY) ## format, and mend what ruff can mend
 
 test: $(READY) ## the tests; only="-k input" for some of them
 	$(BIN)/python -m pytest $(only)
+
+pinned: $(READY) ## the tests with sessions of old and new Pythons, which it makes first
+	$(BIN)/python tests/pinned/make.py
+	$(BIN)/python -m pytest tests/pinned $(only)
+
+# What old versions warn of in themselves is no error here.
+lowest: ## the quick tests with the lowest versions that pyproject.toml allows
+	@$(MAKE) --no-print-directory which-python >/dev/null
+	"$(PYTHON)" -m venv --clear build/lowest
+	build/lowest/bin/python tests/pinned/bounds.py > build/lowest/constraints.txt
+	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c build/lowest/constraints.txt -e '.[dev]'
+	build/lowest/bin/python -m pytest -W default $(or $(only),$(QUICK))
+
+base: ## the kernel's tests with another ipykernel under the kernel itself; IPYKERNEL=7.0.1
+	@$(MAKE) --no-print-directory which-python >/dev/null
+	"$(PYTHON)" -m venv --clear build/base
+	build/base/bin/python -m pip install --quiet --disable-pip-version-check \
+		"ipykernel==$(IPYKERNEL)" -e '.[dev]'
+	build/base/bin/python -m pytest -W default $(or $(only),tests/proxy)
 
 demo: $(READY) ## run the first notebook in a session of the embedded manager
 	@mkdir -p $(DEMO)

@@ -15,6 +15,7 @@ import functools
 import inspect
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -68,6 +69,18 @@ class Bai:
         self.session.send = self.send
         self.kernel.do_execute = self.do_execute
         self.kernel._input_request = self.input_request
+        self.wake_on_signals()
+
+    def wake_on_signals(self):
+        # A loop that sleeps in an await takes notice of a SIGINT when something else wakes it, as
+        # late as that may be. What wakes it for another thread wakes it for a signal, too.
+        try:
+            waker = asyncio.get_event_loop()._csock.fileno()
+            before = signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        except (AttributeError, RuntimeError, ValueError):
+            return  # another kind of loop, or not the main thread
+        if before != -1:
+            signal.set_wakeup_fd(before)
         self.shell.ask_exit = self.ask_exit
         if getattr(sys.breakpointhook, "__module__", "").split(".")[0] in DEBUGGERS:
             sys.breakpointhook = sys.__breakpointhook__

@@ -50,6 +50,18 @@ async def test_running_code_is_interrupted_in_half_a_second(notebook):
     assert (await notebook.run("'alive'")).result == "'alive'"
 
 
+async def test_a_cell_that_awaits_is_interrupted_in_half_a_second(notebook):
+    """A plain ipykernel notices when its loop wakes for another reason."""
+    cell = await notebook.started("import asyncio; await asyncio.sleep(60)")
+    began = time.monotonic()
+    await notebook.interrupt()
+    await cell.done()
+
+    assert time.monotonic() - began < 0.5
+    assert cell.error[0] == "CancelledError"
+    assert (await notebook.run("'alive'")).result == "'alive'"
+
+
 async def test_an_interrupt_stops_run_all(notebook):
     cells = [await notebook.started(ASLEEP), notebook.send("print('next')")]
     await notebook.interrupt()
