@@ -13,7 +13,7 @@ from collections.abc import Callable
 from .ratelimit import RateLimit
 
 _FIRST = 0.02  # seconds from the first output of a cell to its showing
-_QUICK = 0.25
+_QUICK = 0.25  # seconds from one showing to the next
 _QUICK_TIMES = 120  # half a minute at that pace
 _SLOWER = 1.0
 _NEVER = ""  # no number: the server's own 2 s
@@ -39,7 +39,7 @@ class Pace:
         return _FIRST if self._left() > _NEED else None
 
     def next_gap(self) -> str:
-        """Return the answer to a live question: seconds until the next one, or nothing."""
+        """Return the answer to a live question: seconds from it to the next one, or nothing."""
         now = self._clock()
         if now - self._last > 5.0:  # it was silent: what comes now is news
             self._times = max(0, self._times - _QUICK_TIMES // 4)

@@ -28,6 +28,7 @@ TEXT = 2 * 1024 * 1024  # characters of a stream message: at most 8 of the 10 Mi
 LATE = 4096  # messages kept for the next request
 NAMES = 2000  # names in a snapshot
 PACKETS = 8  # requests whose parts are kept until they are whole
+FLUSH = 0.05  # seconds that a stream keeps text; ipykernel has 0.2
 SETTLE = 0.02  # seconds: a question travels by another socket than the output before it
 RICH = frozenset(
     "display_data update_display_data execute_result clear_output error "
@@ -82,6 +83,8 @@ class Bai:
         if before != -1:
             signal.set_wakeup_fd(before)
         self.shell.ask_exit = self.ask_exit
+        for stream in self.streams:
+            stream.flush_interval = FLUSH
         if getattr(sys.breakpointhook, "__module__", "").split(".")[0] in DEBUGGERS:
             sys.breakpointhook = sys.__breakpointhook__
         if hasattr(self.shell, "set_thread_parent"):
@@ -92,6 +95,8 @@ class Bai:
         self.kernel.do_execute = self.execute_raw
         self.kernel._input_request = self.input_raw
         self.shell.__dict__.pop("ask_exit", None)
+        for stream in self.streams:
+            stream.__dict__.pop("flush_interval", None)
         threading.Thread.start = self.start_raw
         threading.Thread._bootstrap_inner = self.begin_raw
 
@@ -425,23 +430,23 @@ class Live:
     """Ends a poll that the server holds, as soon as there is something to bring.
 
     A question in the midst of the cell makes the server answer at once, with all output so far. The
-    answer that comes back is a number: the seconds to wait before the next one.
+    answer that comes back is a number: the seconds from that question to the next one.
     """
 
     def __init__(self, bai):
         self.bai = bai
-        self.gap = None
+        self.is_on = False
         self.pending = threading.Event()
         self.thread = None
-        self.began = 0.0
+        self.next_at = 0.0
 
     def begin(self, gap):
-        self.gap = gap
-        self.began = time.monotonic()
+        self.is_on = gap is not None
+        self.next_at = time.monotonic() + (gap or 0)
         self.pending.clear()
 
     def wake(self):
-        if self.gap is None or self.pending.is_set():
+        if not self.is_on or self.pending.is_set():
             return
         self.pending.set()
         if self.thread is None or not self.thread.is_alive():
@@ -451,37 +456,36 @@ class Live:
     def run(self):
         while True:
             self.pending.wait()
-            gap = self.gap
-            if gap is None:
-                self.pending.clear()
-                continue
-            time.sleep(gap)
+            time.sleep(max(SETTLE, self.next_at - time.monotonic()))
             with self.bai.stdin_lock:
                 parent = self.bai.parent
-                if parent is not None and self.pending.is_set() and self.gap is not None:
-                    self.pending.clear()
+                if parent is not None and self.pending.is_set() and self.is_on:
                     self.ask(parent)
+                else:
+                    self.pending.clear()
 
     def ask(self, parent):
         # The stdin lock is held until the answer is there, and the request that runs waits for the
         # lock before it ends: an answer that came later would be taken for that of an input().
         kernel = self.bai.kernel
         self.bai.flush_now()
+        self.pending.clear()  # what comes from here on may be too late for this question
         time.sleep(SETTLE)
         prompt = "\x1b]bai;" + self.bai.nonce + "\x07"
         content = {"prompt": prompt, "password": False}
         ident = current_ident(kernel)
         socket = kernel.stdin_socket
         self.bai.send_raw(socket, "input_request", content, parent=parent, ident=ident)
-        deadline = time.monotonic() + 10
-        self.gap = None
-        while time.monotonic() < deadline:
+        asked = time.monotonic()
+        while time.monotonic() < asked + 10:
             if socket.poll(20):
                 try:
-                    self.gap = float(self.bai.session.recv(socket)[1]["content"]["value"])
+                    gap = float(self.bai.session.recv(socket)[1]["content"]["value"])
                 except (ValueError, TypeError, KeyError):
-                    pass  # no number: it is not to be asked again in this request
+                    break
+                self.next_at = asked + gap
                 return
+        self.is_on = False  # no number, or no answer: it is not to be asked again in this request
 
 
 def current_parent(kernel):
