@@ -338,6 +338,6 @@ def write_private(path: Path, data: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException:  # whatever it was, no half file stays
         temporary.unlink(missing_ok=True)
         raise

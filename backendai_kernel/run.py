@@ -175,7 +175,7 @@ class Run:
             answer = await asyncio.shield(self._poll)
         except asyncio.CancelledError:
             raise
-        except BaseException:
+        except BaseException:  # the poll itself failed: there is none to pick up any more
             self._poll = None
             self._state.is_over = True
             raise

@@ -112,7 +112,7 @@ async def start_session(
                 # No interpreter came up, and none ever will (surprise 11): another session might.
                 on_progress(Progress("REPLACING", session.id, exc.message))
             await _forget(session)
-        except BaseException:
+        except BaseException:  # a cancellation too: what was started must not go on costing
             if session.is_new:
                 await _say_goodbye(session)
             raise

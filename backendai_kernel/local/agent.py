@@ -127,7 +127,7 @@ class Container:
                 keeps_steps=self.spec.keeps_steps,
             )
             self._process = await self._spawn(theirs)
-        except BaseException as exc:
+        except BaseException as exc:  # a cancellation too: nobody may wait for this session
             self._link.close()
             self._forget()
             self.ended.set_result(_NOT_STARTED)

@@ -248,7 +248,7 @@ class LocalManager:
             return problem.response(self.release)
         except web.HTTPException as exc:
             return _of_http(exc, request).response(self.release)
-        except Exception:
+        except Exception:  # the outermost edge: as the real one, it answers with a 500
             log.exception("%s %s failed", request.method, request.path)
             return problems.internal_error().response(self.release)
         if not response.prepared:

@@ -118,7 +118,7 @@ class Runner:
                 self._tasks.get()()
         except BrokenPipeError:
             return  # the agent has gone, and so shall we
-        except Exception:
+        except Exception:  # the outermost edge of this process
             traceback.print_exc()  # into the container's log
             self._link.close()
 
@@ -176,7 +176,7 @@ def main() -> None:
     except NoPython as exc:
         print(exc, flush=True)  # noqa: T201 -- the container's log
         status = NOT_FOUND
-    except Exception:
+    except Exception:  # the outermost edge of this process
         traceback.print_exc()  # into the container's log
     finally:
         end_all(os.environ[MARK])
