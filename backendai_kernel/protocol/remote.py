@@ -70,6 +70,13 @@ class Bai:
         self.session.send = self.send
         self.kernel.do_execute = self.do_execute
         self.kernel._input_request = self.input_request
+        self.shell.ask_exit = self.ask_exit
+        for stream in self.streams:
+            stream.flush_interval = FLUSH
+        if getattr(sys.breakpointhook, "__module__", "").split(".")[0] in DEBUGGERS:
+            sys.breakpointhook = sys.__breakpointhook__
+        if hasattr(self.shell, "set_thread_parent"):
+            self.follow_threads()
         self.wake_on_signals()
 
     def wake_on_signals(self):
@@ -82,13 +89,6 @@ class Bai:
             return  # another kind of loop, or not the main thread
         if before != -1:
             signal.set_wakeup_fd(before)
-        self.shell.ask_exit = self.ask_exit
-        for stream in self.streams:
-            stream.flush_interval = FLUSH
-        if getattr(sys.breakpointhook, "__module__", "").split(".")[0] in DEBUGGERS:
-            sys.breakpointhook = sys.__breakpointhook__
-        if hasattr(self.shell, "set_thread_parent"):
-            self.follow_threads()
 
     def uninstall(self):
         self.session.send = self.send_raw
