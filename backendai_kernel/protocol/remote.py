@@ -78,6 +78,12 @@ class Bai:
         if hasattr(self.shell, "set_thread_parent"):
             self.follow_threads()
         self.wake_on_signals()
+        self.shell.ask_exit = self.ask_exit
+        for stream in self.streams:
+            stream.flush_interval = FLUSH
+        if getattr(sys.breakpointhook, "__module__", "").split(".")[0] in DEBUGGERS:
+            sys.breakpointhook = sys.__breakpointhook__
+        self.follow_threads()
 
     def wake_on_signals(self):
         # A loop that sleeps in an await takes notice of a SIGINT when something else wakes it, as
@@ -101,20 +107,28 @@ class Bai:
         threading.Thread._bootstrap_inner = self.begin_raw
 
     def follow_threads(self):
-        """Have what a thread says belong to the request that started it, as before ipykernel 7.2.
+        """Have what a thread says belong to the request that started it.
 
-        Later ones take it to belong to whatever runs when it is said.
+        ipykernel 7.2 and later take it to belong to whatever runs when it is said. Before 7.0 that
+        is so for what is displayed, and before 6.29 for text, too, which we leave so. 7.0 and 7.1
+        know no request at all in a thread that displays something, and raise.
         """
         shell, start_raw, begin_raw = self.shell, self.start_raw, self.begin_raw
+        is_told = hasattr(shell, "set_thread_parent")
+        publisher = shell.display_pub
+        is_lost = isinstance(getattr(type(publisher), "parent_header", None), property)
 
         def start(thread):
-            thread._bai_parent = shell.get_parent()
+            thread._bai_parent = shell.get_parent() if is_told else thread_parent() or self.parent
             return start_raw(thread)
 
         def begin(thread):
-            parent = thread.__dict__.pop("_bai_parent", None)
-            if parent:
+            parent = thread_parent(thread)
+            if parent and is_told:
+                del thread._bai_parent
                 shell.set_thread_parent(parent)
+            elif parent and is_lost:
+                publisher.set_parent(parent)
             begin_raw(thread)
 
         threading.Thread.start = functools.wraps(start_raw)(start)
@@ -192,7 +206,7 @@ class Bai:
                 self.emit("stream", piece, parent)
 
     def emit(self, kind, content, parent=None, metadata=None, buffers=None):
-        asked = request_id(parent)
+        asked = request_id(thread_parent() or parent)
         origin = self.origins.get(asked, self.origin)
         data = content.get("data") if kind == "comm_msg" else None
         state = data.get("state") if isinstance(data, dict) else None
@@ -486,6 +500,10 @@ class Live:
                 self.next_at = asked + gap
                 return
         self.is_on = False  # no number, or no answer: it is not to be asked again in this request
+
+
+def thread_parent(thread=None):
+    return (thread or threading.current_thread()).__dict__.get("_bai_parent")
 
 
 def current_parent(kernel):
