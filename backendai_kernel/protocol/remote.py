@@ -58,6 +58,7 @@ class Bai:
         self.origins = {}  # id of a request here -> id of the cell or comm message there
         self.origin = ""
         self.late = []
+        self.error = None  # the last one that this request has shown
         self.names = None
         self.packets = {}  # name of a request that comes in parts -> what has come of it
         self.live = Live(self)
@@ -208,6 +209,8 @@ class Bai:
     def emit(self, kind, content, parent=None, metadata=None, buffers=None):
         asked = request_id(thread_parent() or parent)
         origin = self.origins.get(asked, self.origin)
+        if kind == "error":
+            self.error = error_of(content)
         data = content.get("data") if kind == "comm_msg" else None
         state = data.get("state") if isinstance(data, dict) else None
         if isinstance(state, dict) and state.get("msg_id") in self.origins:
@@ -279,6 +282,7 @@ class Bai:
         parent = current_parent(self.kernel)
         self.origin = head.get("origin", self.origin)
         self.origins[request_id(parent)] = self.origin
+        self.error = None
         while len(self.origins) > 10000:
             del self.origins[next(iter(self.origins))]
         with self.lock:
@@ -291,8 +295,11 @@ class Bai:
         wanted = dict(head.get("options", {}))
         silent = wanted.pop("silent", silent)
         options.update({name: wanted[name] for name in wanted if name in options})
-        if "count" in head and not silent:
+        numbered = "count" in head and not silent
+        if numbered:
             self.pad(head["count"])
+        if head:
+            self.retell(code, silent, options)
         try:
             reply = await done(self.execute_raw(code, silent, **options))
         except Exception as exc:  # ipykernel itself failed, and would not even have replied
@@ -301,6 +308,12 @@ class Bai:
         if not head:
             return reply
         extra = {name: reply[name] for name in ("payload", "user_expressions") if reply.get(name)}
+        # Not every error that is shown ends its cell, and not every one that does is shown.
+        ended = error_of(reply) if reply["status"] == "error" else None
+        if ended != self.error:
+            extra["error"] = ended
+        if numbered and reply["execution_count"] != head["count"] - (not options["store_history"]):
+            extra["count"] = reply["execution_count"]  # the cell has run others
         if self.is_busy_behind():
             extra["late"] = True
         names = self.changed_names()
@@ -328,6 +341,13 @@ class Bai:
         self.emit("error", content, self.parent)
         count = self.shell.execution_count
         return dict(content, status="error", execution_count=count, payload=[], user_expressions={})
+
+    def retell(self, code, silent, options):
+        """Let the request read as the front end's own, for code that looks at it."""
+        content = (self.parent or {}).get("content")
+        if isinstance(content, dict):
+            told = dict(options, code=code, silent=silent)
+            content.update({name: told[name] for name in content if name in told})
 
     def flush_now(self):
         for stream in self.streams:
@@ -523,6 +543,10 @@ def current_ident(kernel):
 def request_id(parent):
     header = (parent or {}).get("header", parent) or {}
     return header.get("msg_id", "")
+
+
+def error_of(content):
+    return {name: content.get(name) for name in ("ename", "evalue", "traceback")}
 
 
 def is_of_user(task):

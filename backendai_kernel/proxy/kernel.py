@@ -128,12 +128,13 @@ class BackendKernel(RequestsKernel):
             for stream in (sys.stdout, sys.stderr):  # they send late; the session's come at once
                 stream.flush()
         if not way.remote.strip():
-            return self._reply()
+            return self._reply(is_counted=bool(way.local))
         options = {
             "silent": silent,
             "store_history": store_history,
             "user_expressions": user_expressions or {},
             "cell_id": cell_id,
+            "allow_stdin": allow_stdin,
         }
         return await self._execute_remote(way.remote, options, allow_stdin)
 
@@ -144,7 +145,8 @@ class BackendKernel(RequestsKernel):
             return self._fail("ConfigError", self.problem)
         lane, silent = self._the_lane(), bool(options["silent"])
         if silent and not lane.is_open:
-            return self._reply()  # a front end looks around; that is no reason to start a session
+            # A front end looks around; that is no reason to start a session.
+            return self._reply(is_counted=False)
         cell = Cell(
             self._portal,
             lane,
@@ -169,13 +171,17 @@ class BackendKernel(RequestsKernel):
             return self._fail(name, f"The kernel itself failed ({exc}); its log says more.")
         finally:
             self._cells.remove(cell)
-        reply = self._reply() | {
+        is_counted = bool(options["store_history"]) and not silent
+        reply = self._reply(is_counted=is_counted) | {
             "payload": outcome.payload,
             "user_expressions": outcome.user_expressions,
         }
         if outcome.failure is not None:
             reply |= {"status": "error", **outcome.failure.content, "user_expressions": {}}
         self._keep(code, silent, bool(options["store_history"]))
+        if outcome.count is not None and self.shell is not None:
+            reply["execution_count"] = outcome.count
+            self.shell.execution_count = outcome.count + 1
         if any(p.get("source") == "ask_exit" and not p.get("keepkernel") for p in outcome.payload):
             asyncio.get_running_loop().call_later(_EXIT_AFTER, self._exit)
         return reply
@@ -188,10 +194,11 @@ class BackendKernel(RequestsKernel):
             asyncio.get_running_loop().call_soon(store, self.shell.execution_count, code)
             self.shell.execution_count += 1
 
-    def _reply(self) -> Reply:
+    def _reply(self, *, is_counted: bool = True) -> Reply:
         return {
             "status": "ok",
-            "execution_count": self.execution_count,
+            # As ipykernel: that of the last cell that was counted.
+            "execution_count": self.execution_count - (not is_counted),
             "user_expressions": {},
             "payload": [],
         }

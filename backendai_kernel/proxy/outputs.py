@@ -45,6 +45,7 @@ class Translator:
         failure: Set when the cell failed.
         payload: What the reply carries for the front end: pages, text for the next cell.
         user_expressions: Values that the front end asked for along with the cell.
+        count: Number of the last cell that ran, where that is not the one to be expected.
     """
 
     execution_count: int
@@ -54,6 +55,7 @@ class Translator:
     exit_code: int | None = None
     payload: list[dict[str, Any]] = field(default_factory=list)
     user_expressions: dict[str, Any] = field(default_factory=dict)
+    count: int | None = None
     _held: Text | None = field(default=None, repr=False)
 
     def translate(self, event: Event | Message) -> Iterator[Outgoing]:
@@ -79,7 +81,7 @@ class Translator:
                     {
                         "data": _bundle(content),
                         "metadata": content.get("metadata") or {},
-                        "execution_count": self.execution_count,
+                        "execution_count": content.get("execution_count", self.execution_count),
                     },
                 )
             case Message("display_data" | "update_display_data" as kind, content):
@@ -98,8 +100,16 @@ class Translator:
             case Message("reply", content):
                 self.payload = list(content.get("payload") or ())
                 self.user_expressions = dict(content.get("user_expressions") or {})
+                self._note_end(content)
             case PhaseEnded(phase, exit_code) if exit_code:
                 yield "stream", {"name": "stderr", "text": f"[{phase} failed: {exit_code}]\n"}
+
+    def _note_end(self, reply: dict[str, Any]) -> None:
+        """Take what the session's own reply says otherwise than the messages before it."""
+        if "error" in reply:
+            self.failure = _failure(reply["error"]) if isinstance(reply["error"], dict) else None
+        if isinstance(count := reply.get("count"), int):
+            self.count = count
 
     def _release(self) -> Iterator[Outgoing]:
         if self._held is not None:
@@ -119,11 +129,8 @@ class Translator:
 
 
 def _bundle(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a MIME bundle whose keys are bare types: front ends know no parameters."""
     data = content.get("data")
-    if not isinstance(data, dict):
-        return {}
-    return {str(mime).partition(";")[0].strip(): value for mime, value in data.items()}
+    return data if isinstance(data, dict) else {}
 
 
 def _failure(content: dict[str, Any]) -> Failure:

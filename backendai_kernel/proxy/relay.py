@@ -41,16 +41,20 @@ class Relay:
             self._parents.popitem(last=False)
         return origin
 
-    def deliver(self, event: Event | Message) -> None:
-        """Send what came of another request than the one that runs."""
+    def deliver(self, event: Event | Message, origin: str = "") -> None:
+        """Send what came of another request than the one that runs.
+
+        Args:
+            origin: Name of the request, for what does not bear it itself; ``""``: the newest.
+        """
         match event:
             case Text(stream, text):
-                self._send("stream", {"name": stream, "text": text})
+                self._send("stream", {"name": stream, "text": text}, origin=origin)
             case Media(mime, data):
                 content = {"data": {mime: data}, "metadata": {}, "transient": {}}
-                self._send("display_data", content)
-            case Message(kind, content, metadata, origin, buffers):
-                self._deliver(kind, content, metadata, origin, list(buffers))
+                self._send("display_data", content, origin=origin)
+            case Message(kind, content, metadata, named, buffers):
+                self._deliver(kind, content, metadata, named, list(buffers))
 
     def _deliver(
         self,

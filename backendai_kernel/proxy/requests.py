@@ -30,6 +30,9 @@ _AT_ONCE = frozenset(
 )
 
 
+_COMMS = frozenset({"comm_open", "comm_msg", "comm_close"})
+
+
 class RequestsKernel(IPythonKernel):
     """A kernel that asks its session; `BackendKernel` runs the cells."""
 
@@ -40,7 +43,7 @@ class RequestsKernel(IPythonKernel):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._relay_made: Relay | None = None
-        for kind in ("comm_open", "comm_msg", "comm_close"):
+        for kind in _COMMS:
             self.shell_handlers[kind] = partial(self._comm_request, kind)
 
     @property
@@ -58,8 +61,8 @@ class RequestsKernel(IPythonKernel):
 
     async def shell_main(self, subshell_id: str | None, msg: Any) -> None:
         """Take a message of the shell channel, in ipykernel 7."""
-        if subshell_id is None and self._is_for_now(msg):
-            await self._answer_now(msg)
+        if self._is_for_session(msg) or (subshell_id is None and self._is_for_now(msg)):
+            await self._answer_now(msg, subshell_id)
         else:
             await super().shell_main(subshell_id, msg)
 
@@ -71,16 +74,39 @@ class RequestsKernel(IPythonKernel):
             super().schedule_dispatch(dispatch, *args)  # type: ignore[misc]  # not in 7
 
     def _is_for_now(self, msg: Any) -> bool:
-        if not self._cells or self.session is None or len(msg) < 2:
+        return bool(self._cells) and self._opened(msg)[0] in _AT_ONCE
+
+    def _is_for_session(self, msg: Any) -> bool:
+        """Tell whether it is a comm message for the session.
+
+        Where one comes while another request is waited for, ipykernel 7.4 says neither busy nor
+        idle of it, and makes its parent that of the cell that has begun meanwhile. A view that
+        never hears the idle sends nothing more, and a cell that loses its own never ends.
+        """
+        lane = self._lane
+        if lane is None or not lane.is_open:
             return False
+        kind, content = self._opened(msg)
+        return kind in _COMMS and self._relay.is_remote(kind, content, lane)
+
+    def _opened(self, msg: Any) -> tuple[str, dict[str, Any]]:
+        """Return type and content of a message; nothing for one that ipykernel will complain of."""
+        if self.session is None or len(msg) < 2:
+            return "", {}
         try:
             _, frames = self.session.feed_identities(msg, copy=False)
-            header = self.session.deserialize(frames, content=False, copy=False)["header"]
-        except (ValueError, TypeError, KeyError):
-            return False  # ipykernel logs what it cannot read
-        return header.get("msg_type") in _AT_ONCE
+            kind = self.session.deserialize(frames, content=False, copy=False)["header"]["msg_type"]
+            # Only of these: what a cell's code may say is long, and signed only once.
+            content = (
+                self.session.unpack(getattr(frames[4], "bytes", frames[4]))
+                if kind in _COMMS
+                else {}
+            )
+        except (ValueError, TypeError, KeyError, IndexError):
+            return "", {}
+        return str(kind), content if isinstance(content, dict) else {}
 
-    async def _answer_now(self, msg: Any) -> None:
+    async def _answer_now(self, msg: Any, subshell_id: str | None = None) -> None:
         assert self.session is not None
         ident, frames = self.session.feed_identities(msg, copy=False)
         parent = self.session.deserialize(frames, content=True, copy=False)
@@ -92,7 +118,7 @@ class RequestsKernel(IPythonKernel):
         except Exception:  # the outermost edge of a request, as in ipykernel
             self.log.exception("A request beside a cell could not be answered")
         self._publish_status("idle", "shell", parent=parent)
-        if self._cells:  # a front end shows the last state that it was told
+        if self._cells and subshell_id is None:  # a front end shows the last state that it was told
             self._publish_status("busy", "shell", parent=running)
 
     def _reply_stream(self) -> Any:
@@ -170,7 +196,7 @@ class RequestsKernel(IPythonKernel):
             self._relay.opened_by_front_end(content)
         message = comm_message(kind, content, parent["metadata"], parent["buffers"])
         origin = self._relay.remember(parent)
-        deliver = partial(self._from_portal, self._relay.deliver)
+        deliver = partial(self._from_portal, partial(self._relay.deliver, origin=origin))
         try:
             await self._portal.run(lane.call("comm", deliver, origin=origin, messages=[message]))
         except BackendError as exc:
