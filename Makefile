@@ -24,7 +24,7 @@ LOCAL := env -u BACKEND_ENDPOINT -u BACKEND_ENDPOINT_TYPE -u BACKEND_ACCESS_KEY 
 	-u BACKEND_SECRET_KEY BACKENDAI_KERNEL_CONFIG="$(abspath $(DEMO))/no-profile"
 
 .DEFAULT_GOAL := help
-.PHONY: help dev check fix test pinned lowest base demo bench which-python clean
+.PHONY: help dev check fix test pinned lowest base demo bench fidelity which-python clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -86,6 +86,9 @@ demo: $(READY) ## run the first notebook in a session of the embedded manager
 
 bench: $(READY) ## measure against a plain ipykernel, print the ratios
 	$(LOCAL) $(BIN)/python benchmarks/run.py $(only)
+
+fidelity: $(READY) ## compare every output with a plain ipykernel's; only="errors pandas" for some
+	$(LOCAL) $(BIN)/python benchmarks/fidelity/run.py $(only)
 
 clean: ## remove what these commands made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
