@@ -8,7 +8,8 @@ here would be a pity.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,6 @@ _AT_ONCE = frozenset(
     f"{name}_request"
     for name in ("comm_info", "complete", "history", "inspect", "is_complete", "kernel_info")
 )
-
-
 _COMMS = frozenset({"comm_open", "comm_msg", "comm_close"})
 
 
@@ -60,56 +59,46 @@ class RequestsKernel(IPythonKernel):
     # -- while a cell runs --------------------------------------------------------------------
 
     async def shell_main(self, subshell_id: str | None, msg: Any) -> None:
-        """Take a message of the shell channel, in ipykernel 7."""
-        if self._is_for_session(msg) or (subshell_id is None and self._is_for_now(msg)):
+        """Take a message of the shell channel, in ipykernel 7; in the thread of its subshell.
+
+        Comm messages are taken at once. Where one comes while another request is waited for,
+        ipykernel 7.4 says neither busy nor idle of it, and makes its parent that of the cell that
+        has begun meanwhile. A view that never hears the idle sends nothing more, and a cell that
+        loses its own never ends.
+        """
+        kind = self._kind_of(msg)
+        if kind in _COMMS or (kind in _AT_ONCE and self._cells and subshell_id is None):
             await self._answer_now(msg, subshell_id)
         else:
             await super().shell_main(subshell_id, msg)
 
     def schedule_dispatch(self, dispatch: Any, *args: Any) -> None:
         """Take a message of any channel, in ipykernel 6."""
-        if dispatch == self.dispatch_shell and self._is_for_now(args[0]):
+        is_now = dispatch == self.dispatch_shell and self._cells
+        if is_now and self._kind_of(args[0]) in _AT_ONCE:
             asyncio.ensure_future(self._answer_now(args[0]))  # noqa: RUF006  # it logs by itself
         else:
             super().schedule_dispatch(dispatch, *args)  # type: ignore[misc]  # not in 7
 
-    def _is_for_now(self, msg: Any) -> bool:
-        return bool(self._cells) and self._opened(msg)[0] in _AT_ONCE
-
-    def _is_for_session(self, msg: Any) -> bool:
-        """Tell whether it is a comm message for the session.
-
-        Where one comes while another request is waited for, ipykernel 7.4 says neither busy nor
-        idle of it, and makes its parent that of the cell that has begun meanwhile. A view that
-        never hears the idle sends nothing more, and a cell that loses its own never ends.
-        """
-        lane = self._lane
-        if lane is None or not lane.is_open:
-            return False
-        kind, content = self._opened(msg)
-        return kind in _COMMS and self._relay.is_remote(kind, content, lane)
-
-    def _opened(self, msg: Any) -> tuple[str, dict[str, Any]]:
-        """Return type and content of a message; nothing for one that ipykernel will complain of."""
-        if self.session is None or len(msg) < 2:
-            return "", {}
+    def _kind_of(self, msg: Any) -> str:
+        """Return a message's type; who handles it checks its signature."""
+        if self.session is None:
+            return ""
         try:
             _, frames = self.session.feed_identities(msg, copy=False)
-            kind = self.session.deserialize(frames, content=False, copy=False)["header"]["msg_type"]
-            # Only of these: what a cell's code may say is long, and signed only once.
-            content = (
-                self.session.unpack(getattr(frames[4], "bytes", frames[4]))
-                if kind in _COMMS
-                else {}
-            )
+            header = self.session.unpack(getattr(frames[1], "bytes", frames[1]))
+            return str(header["msg_type"])
         except (ValueError, TypeError, KeyError, IndexError):
-            return "", {}
-        return str(kind), content if isinstance(content, dict) else {}
+            return ""  # ipykernel logs what it cannot read
 
     async def _answer_now(self, msg: Any, subshell_id: str | None = None) -> None:
         assert self.session is not None
-        ident, frames = self.session.feed_identities(msg, copy=False)
-        parent = self.session.deserialize(frames, content=True, copy=False)
+        try:
+            ident, frames = self.session.feed_identities(msg, copy=False)
+            parent = self.session.deserialize(frames, content=True, copy=False)
+        except Exception:  # as in ipykernel: anybody may have sent it
+            self.log.exception("Invalid message")
+            return
         running = self.get_parent("shell")
         self._publish_status("busy", "shell", parent=parent)
         try:
@@ -188,10 +177,25 @@ class RequestsKernel(IPythonKernel):
             self._relay.refuse(content, parent)
             return
         if lane is None or not self._relay.is_remote(kind, content, lane):
-            await maybe(getattr(self.comm_manager, kind)(stream, ident, parent))
-            return
+            self._tell_here(kind, stream, ident, parent)
+        else:
+            await self._on_main(self._tell_session(lane, kind, parent))
+
+    def _tell_here(self, kind: str, stream: Any, ident: Any, parent: Any) -> None:
+        """Have a widget of this process take a message; what it says belongs to that."""
+        before = self._parent_ident["shell"], self.get_parent("shell")
+        self.set_parent(ident, parent, channel="shell")
+        try:
+            getattr(self.comm_manager, kind)(stream, ident, parent)
+        finally:
+            for output in (sys.stdout, sys.stderr):  # they send late, and by then for another
+                output.flush()
+            self.set_parent(*before, channel="shell")
+
+    async def _tell_session(self, lane: QueryLane, kind: str, parent: Any) -> None:
         from .relay import comm_message
 
+        content = parent["content"]
         if kind == "comm_open":
             self._relay.opened_by_front_end(content)
         message = comm_message(kind, content, parent["metadata"], parent["buffers"])
@@ -203,6 +207,17 @@ class RequestsKernel(IPythonKernel):
             self.log.warning("A widget's message did not reach the session: %s", exc)
         if kind == "comm_close":
             self._relay.closed_by_front_end(content)
+
+    async def _on_main(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do *work* on the main loop, where the relay lives: a front end may use subshells.
+
+        What has been delivered is then out before the kernel says that it is idle.
+        """
+        main: asyncio.AbstractEventLoop = self.io_loop.asyncio_loop  # type: ignore[attr-defined]
+        if asyncio.get_running_loop() is main:
+            await work
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, main))
 
 
 def _is_local(code: str) -> bool:

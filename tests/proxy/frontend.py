@@ -203,15 +203,27 @@ class Notebook:
         return await cell.until(lambda cell: cell.reply)
 
     async def tell(
-        self, kind: str, content: dict[str, Any], buffers: list[bytes] | None = None
+        self,
+        kind: str,
+        content: dict[str, Any],
+        buffers: list[bytes] | None = None,
+        subshell: str | None = None,
     ) -> Cell:
         """Send a comm message, as a widget's view does; return once the kernel is idle again."""
         session = self.client.session
         message = session.msg(kind, content)
+        message["header"]["subshell_id"] = subshell
         cell = Cell(message["header"]["msg_id"])
         self._cells[cell.id] = cell
         session.send(self.client.shell_channel.socket, message, buffers=buffers)
         return await cell.until(lambda cell: cell.is_idle)
+
+    async def subshell(self) -> str:
+        """Have a subshell, as JupyterLab has for comms; return its name. ipykernel 7 has them."""
+        channel = self.client.control_channel
+        channel.send(self.client.session.msg("create_subshell_request", {}))
+        reply = await channel.get_msg(timeout=LIMIT)
+        return str(reply["content"]["subshell_id"])
 
     def answer(self, text: str) -> None:
         """Type a line into the box of the last question."""

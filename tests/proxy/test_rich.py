@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import hashlib
 import os
 import time
 from collections.abc import AsyncIterator
 
+import ipykernel
 import pytest
 import pytest_asyncio
 
@@ -326,6 +328,35 @@ async def test_a_moved_slider_calls_back_and_what_it_prints_belongs_to_the_move(
 
     assert "moved to 42\n" in moved.stdout
     assert value.result == "42"
+
+
+@pytest.mark.skipif(ipykernel.version_info[0] < 7, reason="ipykernel 6 has no subshells")
+async def test_what_a_callback_says_is_out_before_its_subshell_is_idle(notebook, comm_id):
+    subshell = await notebook.subshell()
+    for n in range(60, 80):  # the two threads race, and each turn may show it
+        moves = await asyncio.gather(
+            *(
+                notebook.tell("comm_msg", update(comm_id, value=v), subshell=subshell)
+                for v in (n, 0)
+            )
+        )
+
+        assert [cell.stdout.split("\n")[0] for cell in moves] == [f"moved to {n}", "moved to 0"]
+
+
+@pytest.mark.skipif(ipykernel.version_info[0] < 7, reason="ipykernel 6 waits for the cell")
+async def test_a_widget_of_this_process_answers_while_a_cell_runs_in_the_session(notebook):
+    made = await notebook.run(
+        "%%local\nfrom ipywidgets import IntSlider\nhere = IntSlider()\n"
+        "here.observe(lambda change: print('here', change.new), 'value')\nhere.comm.comm_id"
+    )
+    cell = await notebook.started("time.sleep(60)")
+    moved = await notebook.tell("comm_msg", update(ast.literal_eval(made.result), value=9))
+    assert moved.stdout == "here 9\n"
+
+    await notebook.interrupt()
+    await cell.done()
+    assert cell.error[0] == "KeyboardInterrupt"
 
 
 async def test_an_output_widget_is_told_the_front_ends_own_request(notebook, comm_id):
