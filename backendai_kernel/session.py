@@ -22,7 +22,7 @@ _HELD = 10.0  # seconds without an answer that mean that another run holds the s
 _RESTART_PAUSE = 1.0  # seconds in which nothing is sent to an interpreter that is being replaced
 _RESTART_LIMIT = 60.0  # seconds for an interpreter to come back
 
-# As `remote.Bai.again`, for an interpreter that could not be taught.
+# As `remote.requests.Requests.again`, for an interpreter that could not be taught.
 _EXECUTE_ANEW = """
 def _again():
     import os, sys, time
@@ -211,7 +211,7 @@ class ComputeSession:
                     if is_in_place:
                         await self.execute_anew()
                         # What is sent to the old interpreter now is lost with it, and wedges the
-                        # session. It is gone after 0.6 s, or stays (`remote.Bai.restart`).
+                        # session. It is gone after 0.6 s, or stays (`remote.requests`).
                         await asyncio.sleep(_RESTART_PAUSE)
                     if await self.prepare():
                         return

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
+from . import remote
 from .run import Event, Media
 
 VERSION = 2
@@ -80,7 +81,9 @@ def bootstrap(nonce: str) -> str:
     It leaves no name in the user's namespace and no trace in the history, and ends by sending a
     ``hello`` with the versions it met. Where there is no IPython it raises, and nothing is changed.
     """
-    source = resources.files(__package__).joinpath("remote.py").read_text(encoding="utf-8")
+    folder = resources.files(remote)
+    texts = [folder.joinpath(f"{part}.py").read_text(encoding="utf-8") for part in remote.PARTS]
+    source = "\n".join(texts)
     # One expression and no name: a namespace of its own runs the source, then its main().
     return (
         "(lambda space, shell: (exec(compile("
@@ -120,7 +123,7 @@ def requests(nonce: str, head: Mapping[str, Any], code: str = "") -> list[str]:
 
 
 def live_mark(nonce: str) -> str:
-    """Return the prompt of a question that only ends a held poll (`remote.Live`)."""
+    """Return the prompt of a question that only ends a held poll (`remote.live`)."""
     return f"\x1b]bai;{nonce}\x07"
 
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import ast
 import base64
 import json
 import zlib
+from importlib import resources
+from pathlib import Path
 
 import pytest
 
-from backendai_kernel.protocol import envelope
+from backendai_kernel.protocol import envelope, remote
 from backendai_kernel.protocol.envelope import Decoder, Message
 from backendai_kernel.protocol.run import Event, Finished, Media, Text
 
@@ -200,13 +203,17 @@ def test_the_bootstrap_is_one_expression_and_has_the_nonce():
     assert repr(NONCE) in code
 
 
-def test_the_bootstrap_is_read_by_old_pythons():
-    import ast
-    from importlib import resources
-
-    source = resources.files("backendai_kernel.protocol").joinpath("remote.py").read_text()
+@pytest.mark.parametrize("part", remote.PARTS)
+def test_the_bootstrap_is_read_by_old_pythons(part):
+    source = resources.files(remote).joinpath(f"{part}.py").read_text()
 
     ast.parse(source, feature_version=(3, 8))
+
+
+def test_every_file_of_the_bootstrap_is_sent():
+    files = {Path(file.name).stem for file in resources.files(remote).iterdir() if file.is_file()}
+
+    assert files == {"__init__", *remote.PARTS}
 
 
 # -- requests -------------------------------------------------------------------------------------

@@ -1,0 +1,177 @@
+import asyncio
+import atexit
+import functools
+import os
+import signal
+import sys
+import threading
+
+
+class Bai(Output, Requests):
+    version = VERSION
+
+    def __init__(self, shell):
+        self.shell = shell
+        self.kernel = shell.kernel
+        self.session = self.kernel.session
+        self.send_raw = self.session.send
+        self.execute_raw = self.kernel.do_execute
+        self.input_raw = self.kernel._input_request
+        self.cwd = os.getcwd()
+        self.environ = dict(os.environ)
+        self.lock = threading.RLock()  # one envelope at a time
+        self.stdin_lock = threading.Lock()  # one question at a time
+        self.threads = set(threading.enumerate())
+        self.number = 0
+        self.parent = None  # the request that runs, whole: what is sent now must be part of it
+        self.origins = {}  # id of a request here -> id of the cell or comm message there
+        self.origin = ""
+        self.late = []
+        self.error = None  # the last one that this request has shown
+        self.names = None
+        self.packets = {}  # name of a request that comes in parts -> what has come of it
+        self.live = Live(self)
+        self.streams = (sys.stdout, sys.stderr)
+        self.mark_path, self.pid = "", os.getpid()
+        self.start_raw = threading.Thread.start
+        self.begin_raw = threading.Thread._bootstrap_inner
+
+    def install(self):
+        self.session.send = self.send
+        self.kernel.do_execute = self.do_execute
+        self.kernel._input_request = self.input_request
+        self.shell.ask_exit = self.ask_exit
+        for stream in self.streams:
+            stream.flush_interval = FLUSH
+        if getattr(sys.breakpointhook, "__module__", "").split(".")[0] in DEBUGGERS:
+            sys.breakpointhook = sys.__breakpointhook__
+        if hasattr(self.shell, "set_thread_parent"):
+            self.follow_threads()
+        self.wake_on_signals()
+        self.shell.ask_exit = self.ask_exit
+        for stream in self.streams:
+            stream.flush_interval = FLUSH
+        if getattr(sys.breakpointhook, "__module__", "").split(".")[0] in DEBUGGERS:
+            sys.breakpointhook = sys.__breakpointhook__
+        self.follow_threads()
+
+    def wake_on_signals(self):
+        # A loop that sleeps in an await takes notice of a SIGINT when something else wakes it, as
+        # late as that may be. What wakes it for another thread wakes it for a signal, too.
+        try:
+            waker = asyncio.get_event_loop()._csock.fileno()
+            before = signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        except (AttributeError, RuntimeError, ValueError):
+            return  # another kind of loop, or not the main thread
+        if before != -1:
+            signal.set_wakeup_fd(before)
+
+    def uninstall(self):
+        self.session.send = self.send_raw
+        self.kernel.do_execute = self.execute_raw
+        self.kernel._input_request = self.input_raw
+        self.shell.__dict__.pop("ask_exit", None)
+        for stream in self.streams:
+            stream.__dict__.pop("flush_interval", None)
+        threading.Thread.start = self.start_raw
+        threading.Thread._bootstrap_inner = self.begin_raw
+
+    def follow_threads(self):
+        """Have what a thread says belong to the request that started it.
+
+        ipykernel 7.2 and later take it to belong to whatever runs when it is said. Before 7.0 that
+        is so for what is displayed, and before 6.29 for text, too, which we leave so. 7.0 and 7.1
+        know no request at all in a thread that displays something, and raise.
+        """
+        shell, start_raw, begin_raw = self.shell, self.start_raw, self.begin_raw
+        is_told = hasattr(shell, "set_thread_parent")
+        publisher = shell.display_pub
+        is_lost = isinstance(getattr(type(publisher), "parent_header", None), property)
+
+        def start(thread):
+            thread._bai_parent = shell.get_parent() if is_told else thread_parent() or self.parent
+            return start_raw(thread)
+
+        def begin(thread):
+            parent = thread_parent(thread)
+            if parent and is_told:
+                del thread._bai_parent
+                shell.set_thread_parent(parent)
+            elif parent and is_lost:
+                publisher.set_parent(parent)
+            begin_raw(thread)
+
+        threading.Thread.start = functools.wraps(start_raw)(start)
+        threading.Thread._bootstrap_inner = begin
+
+    def mark(self):
+        """Leave a link by which the server can be asked whether this process lives; its name.
+
+        Listing a folder goes through links and needs nothing of this interpreter; what is listed
+        are the files it has open, none when it is gone (API reference 4.10). It lies in IPython's
+        own folder for such things if that can be listed, and is gone with the interpreter.
+        """
+        target = "/proc/%d/fd" % self.pid
+        if not os.path.isdir(target):
+            return ""
+        folder = getattr(self.shell.profile_dir, "pid_dir", "") or self.cwd
+        if os.path.relpath(folder, self.cwd).startswith(".."):
+            folder = self.cwd  # nothing outside can be listed
+        self.mark_path = os.path.join(folder, ".backendai-interpreter")
+        self.unmark()
+        try:
+            os.symlink(target, self.mark_path)
+        except OSError:
+            return ""
+        atexit.register(self.unmark)
+        return os.path.relpath(self.mark_path, self.cwd)
+
+    def unmark(self):
+        if os.getpid() != self.pid:
+            return  # a forked child ends, and this process lives
+        try:
+            os.unlink(self.mark_path)
+        except OSError:
+            pass  # none was there, or its folder went before it
+
+
+def forget(shell):
+    # This very cell must not be seen: not in In, not in the count, not in %history.
+    history = shell.history_manager
+    for inputs in (history.input_hist_parsed, history.input_hist_raw):
+        if len(inputs) > 1:
+            inputs.pop()
+    shell.execution_count -= 1
+    history.enabled = False
+
+
+def main(shell, nonce):
+    bai = getattr(shell, "_bai", None)
+    is_fresh = bai is None and len(shell.history_manager.input_hist_raw) <= 2
+    forget(shell)
+    if bai is not None and getattr(bai, "version", 0) != VERSION:
+        bai.uninstall()  # of another release of the kernel proxy
+        bai = None
+    if bai is None:
+        bai = shell._bai = Bai(shell)
+        bai.nonce = nonce
+        bai.install()
+    else:
+        bai.nonce = nonce  # another kernel was here
+    import ipykernel
+    import IPython
+
+    bai.parent = current_parent(bai.kernel)
+    bai.emit(
+        "hello",
+        {
+            "version": VERSION,
+            "is_fresh": is_fresh,
+            "pid": os.getpid(),
+            "mark": bai.mark(),
+            "python": "%d.%d.%d" % sys.version_info[:3],
+            "ipython": IPython.__version__,
+            "ipykernel": ipykernel.__version__,
+        },
+    )
+    bai.parent = None

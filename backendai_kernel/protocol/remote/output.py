@@ -1,0 +1,100 @@
+import base64
+import json
+import zlib
+
+
+class Output:
+    """What goes out: every message that ipykernel sends, at the one place where all of it leaves."""
+
+    def send(
+        self,
+        stream,
+        msg_or_type,
+        content=None,
+        parent=None,
+        ident=None,
+        buffers=None,
+        track=False,
+        header=None,
+        metadata=None,
+    ):
+        kind = msg_or_type
+        if isinstance(msg_or_type, dict):
+            kind = msg_or_type["header"]["msg_type"]
+            content = msg_or_type["content"]
+            parent = msg_or_type["parent_header"]
+            metadata = metadata or msg_or_type.get("metadata")
+            buffers = buffers or msg_or_type.get("buffers")
+        if kind in RICH:
+            self.emit(kind, content, parent, metadata, buffers)
+        elif kind == "stream":
+            self.emit_text(stream, content, parent, ident)
+        else:
+            return self.send_raw(
+                stream, msg_or_type, content, parent, ident, buffers, track, header, metadata
+            )
+
+    def emit_text(self, stream, content, parent, ident):
+        current = self.parent
+        text = content["text"]
+        for start in range(0, len(text), TEXT):
+            piece = {"name": content["name"], "text": text[start : start + TEXT]}
+            if current is not None and request_id(parent) == request_id(current):
+                self.send_raw(stream, "stream", piece, parent=current, ident=ident)
+                self.live.wake()
+            else:
+                self.emit("stream", piece, parent)
+
+    def emit(self, kind, content, parent=None, metadata=None, buffers=None):
+        asked = request_id(thread_parent() or parent)
+        origin = self.origins.get(asked, self.origin)
+        if kind == "error":
+            self.error = error_of(content)
+        data = content.get("data") if kind == "comm_msg" else None
+        state = data.get("state") if isinstance(data, dict) else None
+        if isinstance(state, dict) and state.get("msg_id") in self.origins:
+            # An Output widget takes what belongs to this request, by the name it has over there.
+            state["msg_id"] = self.origins[state["msg_id"]]
+        buffers = [base64.b64encode(buffer).decode() for buffer in buffers or ()]
+        item = [kind, content, metadata or {}, origin, buffers]
+        body = json.dumps(item, default=plain).encode("utf-8", "backslashreplace")
+        with self.lock:
+            if self.parent is None:
+                self.late = self.late[1 - LATE :] + [body]
+            else:
+                self.seal(body)
+                if kind not in ENDINGS:
+                    self.live.wake()
+
+    def seal(self, body):
+        self.number += 1
+        count = (len(body) + PART - 1) // PART
+        for index in range(count):
+            part = body[index * PART : (index + 1) * PART]
+            mark = (VERSION, self.nonce, self.number, index, count, zlib.crc32(part))
+            comment = "<!--bai:%d:%s:%d:%d:%d:%d:" % mark + base64.b64encode(part).decode() + "-->"
+            content = {"data": {"image/svg+xml": comment}, "metadata": {}, "transient": {}}
+            self.send_raw(self.kernel.iopub_socket, "display_data", content, parent=self.parent)
+
+    def flush_late(self):
+        with self.lock:
+            waiting, self.late = self.late, []
+            for body in waiting:
+                self.seal(body)
+
+    def flush_now(self):
+        for stream in self.streams:
+            stream.flush()
+        self.mend_streams()
+
+    def mend_streams(self):
+        # IPython runs nothing while these are None, and ipykernel ends no cell when it cannot flush
+        # them: not even the cell that puts them right.
+        for name, stream in zip(("stdout", "stderr"), self.streams):
+            try:
+                getattr(sys, name).flush()
+                is_good = hasattr(getattr(sys, name), "write")
+            except Exception:  # there may be anything, and it may be closed
+                is_good = False
+            if not is_good:
+                setattr(sys, name, stream)
