@@ -7,13 +7,15 @@ import takes longer than a kernel may take to answer its first ``kernel_info``.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import random
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -84,6 +86,7 @@ class Client:
         self._http: aiohttp.ClientSession | None = None
         self._negotiating = asyncio.Lock()
         self._version = ""
+        self._own_key = ""
         self._signing_keys: dict[tuple[str, str], bytes] = {}
 
     async def __aenter__(self) -> Client:
@@ -156,8 +159,7 @@ class Client:
     # -- the wire -----------------------------------------------------------------------------
 
     async def _once(self, call: Call[T]) -> T:
-        body = None if call.body is None else msgspec.json.encode(call.body)
-        async with self._request(call, body) as response:
+        async with self._request(call, _body(call)) as response:
             if response.status == 204 or call.answer is type(None):
                 await response.read()
                 return None  # type: ignore[return-value]  # T is None by the call's own type
@@ -165,7 +167,7 @@ class Client:
 
     @asynccontextmanager
     async def _request(
-        self, call: Call[Any], body: bytes | None
+        self, call: Call[Any], body: _Body | None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send once; yield an answer below 400, raise for the others."""
         import aiohttp
@@ -175,13 +177,13 @@ class Client:
             raise RuntimeError("the client is not open: use it as a context manager")
         prefix = self._func_prefix(call)
         url = URL(self.config.endpoint + prefix + call.path, encoded=True)
-        headers = self._headers(call, url.raw_path_qs, _host(url), body is not None)
+        headers = self._headers(call, url.raw_path_qs, _host(url), body)
         self.requests += 1
         try:
             async with self._http.request(
                 call.method,
                 url,
-                data=body,
+                data=None if body is None else body.payload,
                 headers=headers,
                 allow_redirects=False,
                 skip_auto_headers=("Content-Type",),
@@ -208,8 +210,10 @@ class Client:
             return "/func"
         return ""
 
-    def _headers(self, call: Call[Any], path_qs: str, host: str, has_body: bool) -> dict[str, str]:
-        content_type = "application/json" if has_body else "text/plain"
+    def _headers(
+        self, call: Call[Any], path_qs: str, host: str, body: _Body | None
+    ) -> dict[str, str]:
+        content_type = body.content_type if body is not None else "text/plain"
         headers = {"Content-Type": content_type}
         if call.is_stream:  # signed as application/octet-stream, sent without the header (2.3)
             content_type, headers = "application/octet-stream", {}
@@ -289,16 +293,18 @@ class Client:
 
     @asynccontextmanager
     async def events(
-        self, session_id: str, name: str
+        self, session_id: str, name: str, *, owner: str | None = None
     ) -> AsyncIterator[AsyncIterator[SessionEvent]]:
         """Follow what happens to a session; nothing from before is told again.
+
+        With ``""`` and ``*`` it is what happens to all own sessions.
 
         Raises:
             ConnectError, APIError: As `send`; the stream may also just end.
         """
         if not self._version:
             await self._negotiate()
-        call = calls.follow_events(session_id, name)
+        call = calls.follow_events(session_id, name, owner=owner)
         async with self._request(call, None) as response:
             yield read_events(response.content)
 
@@ -320,6 +326,18 @@ class Client:
         assert self.server is not None
         return self.server
 
+    async def access_key(self) -> str:
+        """Return the access key that requests are sent with, asking for it after a web login.
+
+        Raises:
+            As `send`.
+        """
+        if self.config.endpoint_type != "session":
+            return self.config.access_key
+        if not self._own_key:
+            self._own_key = (await self.send(calls.get_keypair())).access_key
+        return self._own_key
+
     # -- login --------------------------------------------------------------------------------
 
     async def login(self, username: str, password: str, otp: str | None = None) -> None:
@@ -333,7 +351,7 @@ class Client:
         call = calls.login(username, password, otp)
         assert call.body is not None
         try:
-            async with self._request(call, msgspec.json.encode(call.body)) as response:
+            async with self._request(call, _body(call)) as response:
                 answer = _read(await response.read(), call)
                 cookie = response.cookies.get(_COOKIE)
         except APIError as exc:  # newer web servers hand on the manager's own refusal (2.11)
@@ -362,6 +380,24 @@ class Client:
         finally:
             if self.config.cookie_file is not None:
                 self.config.cookie_file.unlink(missing_ok=True)
+
+
+class _Body(NamedTuple):
+    content_type: str
+    data: bytes
+
+    @property
+    def payload(self) -> bytes | io.BytesIO:
+        """What aiohttp is to send: more than a piece of it at once would hold up the loop."""
+        return self.data if len(self.data) < _BUFFER else io.BytesIO(self.data)
+
+
+def _body(call: Call[Any]) -> _Body | None:
+    if call.parts:
+        boundary = secrets.token_hex(16)
+        data = calls.encode_parts(call.parts, boundary)
+        return _Body(f"multipart/form-data; boundary={boundary}", data)
+    return None if call.body is None else _Body("application/json", msgspec.json.encode(call.body))
 
 
 def _login_refused(slug: str, details: str) -> Unauthorized:

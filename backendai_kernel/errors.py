@@ -7,12 +7,13 @@ BackendError    ConfigError     nothing was sent
                 ProtocolError   answered in a form we cannot read
                 RunLost         the session went away under the code
                 SessionFailed   a session was asked for and did not come up
+                RunFailed       code ran to its end, and failed
 ```
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -61,6 +62,30 @@ class RunLost(BackendError):
 
 class SessionFailed(BackendError):
     """A session was asked for and did not come up."""
+
+
+class RunFailed(BackendError):
+    """Code that was to be run in a session has failed.
+
+    Attributes:
+        exit_code: ``None`` where the server told none.
+        traceback: The code's own traceback, in lines; shown in place of ours.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        exit_code: int | None = None,
+        traceback: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
+        self.traceback = list(traceback)
+
+    def _render_traceback_(self) -> list[str]:
+        return [*self.traceback, *super()._render_traceback_()]
 
 
 class APIError(BackendError):
@@ -215,7 +240,7 @@ def _sentence(kind: type[APIError], slug: str, title: str, msg: str, what: str) 
 _NEXT_STEPS = {  # words in the server's own detail → what to do
     "invalid group": "Set BACKEND_GROUP to a project that you belong to.",
     "inactive domain": "Set BACKEND_DOMAIN to your own domain.",
-    "image minimum": "Ask for at least that, for example with `backendai-kernel install -r …`.",
+    "image minimum": "Ask for at least that with -r, in `%bai run` or in `backendai-kernel install`.",
     "no such virtual folder": "Check BACKEND_VFOLDER_MOUNTS.",
 }
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import getpass
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +67,36 @@ def login(wish: Wish, environ: Mapping[str, str]) -> tuple[Account, Path]:
     ask_user, ask_secret = _QUESTIONS[wish.kind]
     user = wish.user or _ask(ask_user)
     secret = _read_piped() if wish.is_piped else _ask_hidden(ask_secret)
-    named = {"endpoint": endpoint, "endpoint_type": wish.kind}
+    wish = replace(wish, endpoint=endpoint, user=user)
+
+    async def ask_otp() -> str:
+        return _ask_hidden("One-time password")
+
+    return asyncio.run(log_in(wish, secret, environ, ask_otp))
+
+
+async def log_in(
+    wish: Wish, secret: str, environ: Mapping[str, str], ask_otp: Callable[[], Awaitable[str]]
+) -> tuple[Account, Path]:
+    """Log in with what was asked for and write the profile file; see `login`.
+
+    Args:
+        wish: With endpoint and user.
+        secret: Secret key or password.
+        ask_otp: Asks for a one-time password, if the server wants one.
+
+    Raises:
+        ConfigError, ConnectError, APIError, ProtocolError: As `login`.
+    """
+    named: dict[str, Any] = {"endpoint": wish.endpoint, "endpoint_type": wish.kind}
     named |= {k: v for k, v in (("domain", wish.domain), ("group", wish.group)) if v is not None}
     if wish.kind == "api":
-        config = _config(environ, named | {"access_key": user, "secret_key": secret})
-        account = asyncio.run(_who_by_keypair(config))
+        config = _config(environ, named | {"access_key": wish.user, "secret_key": secret})
+        async with Client(config) as client:
+            account = await _who(client)
     else:
         config = _config(environ, named)
-        account = _log_in_to_web(config, user, secret)
+        account = await _log_in_to_web(config, str(wish.user), secret, ask_otp)
     path = profile_path(environ)
     written = {name: str(getattr(config, name)) for name in (*named, "access_key", "secret_key")}
     write_profile(path, written)
@@ -94,23 +116,20 @@ def _config(environ: Mapping[str, str], named: Mapping[str, Any]) -> Config:
     return Config.from_env(others, with_profile=False, **named)
 
 
-async def _who_by_keypair(config: Config) -> Account:
-    async with Client(config) as client:
-        return await _who(client)
-
-
-def _log_in_to_web(config: Config, user: str, password: str) -> Account:
+async def _log_in_to_web(
+    config: Config, user: str, password: str, ask_otp: Callable[[], Awaitable[str]]
+) -> Account:
     async def attempt(otp: str | None) -> Account:
         async with Client(config) as client:
             await client.login(user, password, otp)
             return await _who(client)
 
     try:
-        return asyncio.run(attempt(None))
+        return await attempt(None)
     except Unauthorized as exc:
         if not wants_otp(exc):
             raise
-    return asyncio.run(attempt(_ask_hidden("One-time password")))
+    return await attempt(await ask_otp())
 
 
 async def _who(client: Client) -> Account:

@@ -110,6 +110,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     occupying_slots: str | None = None
     requested_slots: str | None = None
     result: str = ""
+    tag: str | None = None
 
     @property
     def status(self) -> SessionStatus:
@@ -121,6 +122,42 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         """What it takes, or asks for while it waits: slot → amount; empty when nobody said."""
         told = msgspec.json.decode(self.occupying_slots or "{}", type=dict[str, str | None])
         return parse_slots(told)
+
+
+class Container(msgspec.Struct, frozen=True, kw_only=True):
+    """One container of a session; a plain session has one, of the role ``main``."""
+
+    id: str
+    cluster_role: str = ""
+    cluster_idx: int = 0
+    status: str = ""
+    agent: str | None = None
+    occupied_slots: str | None = None
+
+
+class SessionDetail(Session, frozen=True, kw_only=True):
+    """A session with all that ``%bai info`` tells of it (GraphQL ``compute_session``).
+
+    What is JSON at the server is JSON text here: ``service_ports`` and ``idle_checks``.
+    """
+
+    domain_name: str | None = None
+    user_email: str | None = None
+    scaling_group: str | None = None
+    cluster_size: int = 1
+    cluster_mode: str | None = None
+    startup_command: str | None = None
+    service_ports: str | None = None
+    mounts: tuple[str, ...] | None = ()
+    idle_checks: str | None = None
+    resource_opts: str | None = None
+    containers: tuple[Container, ...] | None = ()
+
+    @property
+    def apps(self) -> tuple[str, ...]:
+        """Names of the apps that it offers."""
+        told = msgspec.json.decode(self.service_ports or "[]")
+        return tuple(str(port["name"]) for port in told or () if "name" in port)
 
 
 class KeyValue(msgspec.Struct, frozen=True):
@@ -139,6 +176,13 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str = ""
     aliases: tuple[str, ...] = ()
     labels: tuple[KeyValue, ...] = ()
+    size_bytes: int | None = None
+
+    def label(self, key: str) -> str:
+        """Return the value of ``ai.backend.KEY``, ``""`` where there is none."""
+        return next(
+            (each.value or "" for each in self.labels if each.key == f"ai.backend.{key}"), ""
+        )
 
     @property
     def reference(self) -> str:

@@ -25,16 +25,19 @@ class Verdict:
     error: QuotaExceeded | None = None
 
 
-async def why_pending(client: Client, slots: Mapping[str, Decimal]) -> Verdict:
+async def why_pending(
+    client: Client, slots: Mapping[str, Decimal], group: str | None = None
+) -> Verdict:
     """Compare a request with the limits.
 
     Args:
         slots: Slot name → amount; memory in bytes.
+        group: The project; ``None``: that of the settings.
 
     Raises:
         ConnectError, APIError, ProtocolError: As `Client.send`.
     """
-    known = await client.send(calls.check_presets(client.config.group))
+    known = await client.send(calls.check_presets(group or client.config.group))
     limits, remaining = parse_slots(known.keypair_limits), parse_slots(known.keypair_remaining)
     if over := _over(slots, limits):
         return _never(f"you may have {format_slots(over)} at the most", slots)
@@ -70,6 +73,6 @@ def _never(reason: str, slots: Mapping[str, Decimal]) -> Verdict:
             f"A session with {format_slots(slots)} can never start: {reason}.",
             status=412,
             slug="quota-exceeded",
-            hint="Ask for less, for example with `backendai-kernel install -r …`.",
+            hint="Ask for less with -r, in `%bai run` or in `backendai-kernel install`.",
         )
     )

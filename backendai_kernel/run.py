@@ -212,6 +212,7 @@ class Run:
             await asyncio.sleep(gap)
         was_sent = self._state.is_sent
         call = self._state.next_call()
+        self._has_extra = self._has_extra or self._state.is_freed
         try:
             async with asyncio.timeout(None if was_sent else self._patience):
                 return await client.send(call)

@@ -276,17 +276,21 @@ class ComputeSession:
         await destroy(self.client, self.id)
 
 
-async def destroy(client: Client, session_id: str) -> None:
-    """End a session, whatever its status; see `ComputeSession.destroy`."""
+async def destroy(client: Client, session_id: str, *, owner: str | None = None) -> None:
+    """End a session, whatever its status; see `ComputeSession.destroy`.
+
+    Args:
+        owner: Access key of its owner when that is somebody else.
+    """
     try:
-        await client.send(calls.destroy_session(session_id))
+        await client.send(calls.destroy_session(session_id, owner=owner))
     except NotFound:
         return
     except APIError as exc:
         if exc.status != 403:
             raise
         # Not every status can be ended without force (API reference 4.6).
-        await client.send(calls.destroy_session(session_id, forced=True))
+        await client.send(calls.destroy_session(session_id, forced=True, owner=owner))
 
 
 def _gone(seen: Session | None) -> RunLost:

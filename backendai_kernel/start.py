@@ -37,13 +37,27 @@ class Request:
         wanted: Resource name → amount as `slots.parse_words` gives it; ``gpu`` becomes the slot
             that the server has.
         environ: Environment variables for the session.
-        mounts: Names of virtual folders.
+        mounts: Virtual folder → path in the session, ``""`` for the default.
+        resource_opts: Such as ``shmem`` → ``64m``.
+        bootstrap_script: Text of a script that runs in the container before anything else.
+        scaling_group: ``None``: any that is allowed.
+        domain, group: ``None``: those of the settings.
     """
 
     image: str
     wanted: Mapping[str, Decimal] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
-    mounts: tuple[str, ...] = ()
+    mounts: Mapping[str, str] = field(default_factory=dict)
+    resource_opts: Mapping[str, str] = field(default_factory=dict)
+    architecture: str | None = None
+    cluster_size: int = 1
+    cluster_mode: str = "single-node"
+    tag: str | None = None
+    bootstrap_script: str | None = None
+    scaling_group: str | None = None
+    preopen_ports: tuple[int, ...] = ()
+    domain: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +72,38 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
+class StillQueued(BackendError):
+    """The time that a caller wanted to wait is over, and the session stays in the queue."""
+
+    def __init__(
+        self, session: ComputeSession, status_name: str, note: str, seconds: float
+    ) -> None:
+        super().__init__(
+            f"The session {session.name} has not started within {seconds:g} s; it stays "
+            f"{status_name.lower()}.",
+            hint=note,
+        )
+        self.session = session
+        self.status_name = status_name
+
+
 def session_name(text: str) -> str:
     """Return *text* as a name that servers take: 4 to 64 of ``A-Z a-z 0-9 _ . -`` (4.1)."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip(".-")[:64].rstrip(".-")
     return name if _NAME.fullmatch(name) else f"session-{name}".rstrip(".-")
+
+
+async def enqueue_session(
+    client: Client, request: Request, name: str, *, reuse: bool = True
+) -> tuple[ComputeSession, str]:
+    """Ask for a session and return it with its status, which is ``PENDING`` for a new one.
+
+    Raises:
+        As `start_session`, but for what happens after the request.
+    """
+    slots = await _resolved(client, request)
+    created = await _create(client, request, slots, name, reuse)
+    return _session(client, created, name), created.status_name
 
 
 async def start_session(
@@ -72,41 +114,58 @@ async def start_session(
     on_progress: OnProgress = lambda progress: None,
     reuse: bool = True,
     left_run: tuple[str, str] = ("", ""),
+    is_prepared: bool = True,
+    max_wait: float | None = None,
 ) -> ComputeSession:
     """Return a running session whose interpreter is ready for code.
 
     A live session of the same name and image is taken when *reuse*; ``is_new`` then is false and
-    its interpreter may have run code before (``is_fresh``). There is no time limit: a queue may be
-    long. Cancelling ends the session that was asked for, and so does every error.
+    its interpreter may have run code before (``is_fresh``). A queue may be long, so without
+    *max_wait* there is no time limit. Cancelling ends the session that was asked for, and so does
+    every error but `StillQueued`.
 
     Args:
         name: As from `session_name`.
         on_progress: Told of every change, on the client's loop.
         left_run: Ids of a session and of a run that may still go on in it: it is interrupted.
+        is_prepared: Whether its interpreter is wanted; else a session that runs will do.
+        max_wait: Seconds to wait for it to run; ``None``: for ever.
 
     Raises:
+        StillQueued: It does not run yet after *max_wait*.
         SessionFailed: The server gave the session up, or no interpreter comes up in it.
         QuotaExceeded: It asks for more than the keypair may have, or than there is.
         NotFound: No such image; the hint names close ones.
         ConfigError: The server has no such resource.
         ConnectError, APIError, ProtocolError: As `Client.send`.
     """
-    slots: Mapping[str, Decimal] = {}
-    if request.wanted:
-        known = await client.send(calls.get_slot_types())
-        slots = slot_words.resolve(request.wanted, known)
+    slots = await _resolved(client, request)
+    deadline = None if max_wait is None else asyncio.get_running_loop().time() + max_wait
     for _ in range(_ATTEMPTS):
         created = await _create(client, request, slots, name, reuse)
-        session = ComputeSession(
-            client, created.session_id, created.session_name or name, is_new=created.created
-        )
+        session = _session(client, created, name)
+        told = Progress(created.status_name, session.id)
+
+        def tell(progress: Progress) -> None:
+            nonlocal told
+            told = progress
+            on_progress(progress)
+
         try:
-            await _until_running(session, created, slots, on_progress)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await _until_running(session, created, slots, request, tell)
+            except TimeoutError:
+                raise StillQueued(session, told.status_name, told.note, max_wait or 0) from None
+            if not is_prepared:
+                return session
             on_progress(Progress("STARTING PYTHON", session.id))
             if left_run[1] and left_run[0] == session.id:
                 await session.take_over(left_run[1])
             await session.prepare()
             return session
+        except StillQueued:
+            raise
         except RunLost as exc:
             if await _is_running(session):
                 # No interpreter came up, and none ever will (surprise 11): another session might.
@@ -122,6 +181,19 @@ async def start_session(
     )
 
 
+async def _resolved(client: Client, request: Request) -> Mapping[str, Decimal]:
+    if not request.wanted:
+        return {}
+    known = await client.send(calls.get_slot_types())
+    return slot_words.resolve(request.wanted, known)
+
+
+def _session(client: Client, created: Created, name: str) -> ComputeSession:
+    return ComputeSession(
+        client, created.session_id, created.session_name or name, is_new=created.created
+    )
+
+
 async def _create(
     client: Client, request: Request, slots: Mapping[str, Decimal], name: str, reuse: bool
 ) -> Created:
@@ -129,11 +201,19 @@ async def _create(
         image=request.image,
         name=name,
         slots=slots,
-        domain=client.config.domain,
-        group=client.config.group,
+        domain=request.domain or client.config.domain,
+        group=request.group or client.config.group,
         environ=request.environ,
-        mounts=(*client.config.mounts, *request.mounts),
+        mounts={**dict.fromkeys(client.config.mounts, ""), **request.mounts},
         reuse=reuse,
+        resource_opts=request.resource_opts,
+        architecture=request.architecture,
+        cluster_size=request.cluster_size,
+        cluster_mode=request.cluster_mode,
+        tag=request.tag,
+        bootstrap_script=request.bootstrap_script,
+        scaling_group=request.scaling_group,
+        preopen_ports=request.preopen_ports,
     )
     try:
         return await client.send(call)
@@ -191,6 +271,7 @@ async def _until_running(
     session: ComputeSession,
     created: Created,
     slots: Mapping[str, Decimal],
+    request: Request,
     on_progress: OnProgress,
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -203,7 +284,7 @@ async def _until_running(
         if status.is_running:
             return
         if status is SessionStatus.PENDING and loop.time() > explain_at:
-            verdict = await _explained(session.client, slots)
+            verdict = await _explained(session.client, slots, request.group)
             if verdict.error is not None:
                 raise verdict.error
             note, explain_at = verdict.note, loop.time() + _EXPLAIN_AGAIN
@@ -226,9 +307,9 @@ async def _until_running(
         slots = seen.slots or slots
 
 
-async def _explained(client: Client, slots: Mapping[str, Decimal]) -> Verdict:
+async def _explained(client: Client, slots: Mapping[str, Decimal], group: str | None) -> Verdict:
     try:
-        return await why_pending(client, slots)
+        return await why_pending(client, slots, group)
     except APIError:
         return Verdict()  # an older server without this call: the queue is all we can say
 

@@ -104,31 +104,3 @@ def _steps_html(card: Card) -> str:
         weight = "600" if index == now else "400"
         words.append(f'<span style="font-weight:{weight}">{mark} {step}</span>')
     return f'<div style="margin-top:4px">{" → ".join(words)}</div>'
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """A few facts with a title: text in a terminal, a table in a notebook.
-
-    Attributes:
-        rows: Pairs of a label and what there is to say.
-    """
-
-    title: str
-    rows: tuple[tuple[str, str], ...]
-
-    def __repr__(self) -> str:
-        width = max((len(label) for label, _ in self.rows), default=0)
-        lines = [f"  {label.ljust(width)}  {value}" for label, value in self.rows]
-        return "\n".join([self.title, *lines])
-
-    def _repr_html_(self) -> str:
-        rows = "".join(
-            f'<tr><th scope="row" style="text-align:left">{escape(label)}</th>'
-            f'<td style="text-align:left">{escape(value)}</td></tr>'
-            for label, value in self.rows
-        )
-        return (
-            f'<table><caption style="text-align:left;font-weight:600">{escape(self.title)}'
-            f"</caption><tbody>{rows}</tbody></table>"
-        )

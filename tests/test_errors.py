@@ -30,7 +30,7 @@ SENTENCES: dict[str, tuple[type[APIError], str, str]] = {
         APIError,
         "Trying was refused: kernel_specs[0] resource request is smaller than the image minimum "
         "(cpu=1 mem=320m).",
-        "Ask for at least that, for example with `backendai-kernel install -r …`.",
+        "Ask for at least that with -r, in `%bai run` or in `backendai-kernel install`.",
     ),
     "clock": (
         APIError,

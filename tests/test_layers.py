@@ -16,8 +16,8 @@ FLOORS = [
     "errors model slots config",
     "protocol",
     "client events ratelimit pace portal connect local",
-    "session run start quota tunnel journal",
-    "views specs doctor login",
+    "session run start quota listing upload batch follow values perform ending resources tunnel journal",
+    "views tables outputs card describe specs doctor login outcomes",
     "proxy cli __main__ backendai_magics bai",
 ]
 """Top modules by floor, ground floor first; a package stands for all its modules."""

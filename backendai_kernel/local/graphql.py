@@ -177,8 +177,11 @@ class _Resolver:
         try:
             if text := root.arguments.get("filter"):
                 rows = list(filter(parse_filter(str(text), types.SESSION_FILTERS), rows))
-            order = str(root.arguments.get("order") or "-created_at")
-            return [row.record for row in sort_rows(rows, order, types.SESSION_FILTERS)]
+            if order := root.arguments.get("order"):
+                rows = sort_rows(rows, str(order), types.SESSION_FILTERS)
+            else:  # as seen with 26.4.16
+                rows.sort(key=lambda row: row.record.last_change, reverse=True)
+            return [row.record for row in rows]
         except BadFilter as exc:
             raise _Refused(str(exc), root.position, [root.alias]) from exc
 

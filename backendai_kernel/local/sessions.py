@@ -99,6 +99,11 @@ class SessionRecord:
         """What its container has: nothing before there is one."""
         return self.allocated if self.starts_at is not None else {}
 
+    @property
+    def last_change(self) -> datetime:
+        """When it was made, changed its status or ended, whichever was last."""
+        return max(self.created_at, self.status_changed, self.terminated_at or self.created_at)
+
     def brief(self) -> dict[str, Any]:
         """Return how an ambiguous name's answer tells of it (recording 92)."""
         return {

@@ -6,7 +6,9 @@ them (API reference 4.8; recordings 14 to 39):
 
 * the run id is ours, and the answer's own is used from the first answer on (14a);
 * ``continue`` is never sent after ``finished``: it would open the run again for ever (23, 26);
-* a run whose answer was lost is asked for with ``continue``, never sent again (25).
+* a run whose answer was lost is asked for with ``continue``, never sent again (25);
+* after a build that failed the end follows at once, and may be dropped before we can ask for it
+  (32): an empty query under the same run id brings it, or an end of its own (23).
 """
 
 from __future__ import annotations
@@ -48,6 +50,10 @@ class InputRequest:
     is_password: bool
 
 
+NOT_EXECUTED = 127
+"""Exit code of a batch run whose build failed, and of one with nothing to execute."""
+
+
 class Phase(enum.StrEnum):
     """A step of a batch run that has ended."""
 
@@ -86,6 +92,8 @@ class RunState:
         session: UUID of the session; a name may mean a dead one too (recordings 24, 92).
         run_id: Ours until the first answer, the answer's own after it.
         silent_polls: Answers in a row that were ``continued`` and brought nothing.
+        has_failed_build: The build step of a batch run has failed, so nothing will be executed.
+        is_freed: The empty query that brings the end after a failed build was sent.
         live_mark: Prompt of the questions that the bootstrap asks only to end a held poll; they
             are answered by ``is_live`` and never become an `InputRequest`.
     """
@@ -101,6 +109,8 @@ class RunState:
     silent_polls: int = 0
     live_mark: str = ""
     is_live: bool = False
+    has_failed_build: bool = False
+    is_freed: bool = False
     _input: str | None = field(default=None, repr=False)
 
     def next_call(self) -> calls.Call[RunAnswer]:
@@ -120,6 +130,9 @@ class RunState:
             return calls.execute(self.session, self.run_id, "input", text)
         if self.awaits_input:
             raise RuntimeError("the run waits for input")
+        if self.has_failed_build and not self.is_freed:
+            self.is_freed = True
+            return calls.execute(self.session, self.run_id, "query", "")
         return calls.execute(self.session, self.run_id, "continue")
 
     def give_input(self, text: str) -> None:
@@ -154,9 +167,12 @@ class RunState:
                 events.append(PhaseEnded(Phase.CLEAN, answer.exit_code))
             case RunStatus.BUILD_FINISHED:
                 events.append(PhaseEnded(Phase.BUILD, answer.exit_code))
+                self.has_failed_build = bool(answer.exit_code)
             case RunStatus.FINISHED:
                 self.is_over = True
-                events.append(Finished(answer.exit_code))
+                # The empty query's own end says 0.
+                code = NOT_EXECUTED if self.has_failed_build else answer.exit_code
+                events.append(Finished(code))
             case RunStatus.EXEC_TIMEOUT:
                 self.is_over = True
                 events.append(TimedOut())

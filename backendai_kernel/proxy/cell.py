@@ -12,13 +12,13 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from ..card import StartCard
 from ..errors import BackendError
+from ..outputs import Failure, Translator
 from ..portal import Portal
 from ..protocol.envelope import Message
 from ..protocol.run import Event, InputRequest
-from .card import StartCard
 from .lanes import QueryLane
-from .outputs import Failure, Translator
 from .queue import OutputQueue
 
 Send = Callable[[str, dict[str, Any]], None]

@@ -17,20 +17,22 @@ import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from traitlets import Float, List, Unicode
 
 from .. import __version__
-from ..errors import BackendError
+from ..errors import BackendError, ConfigError
 from ..portal import Portal
 from . import inputs
 from .requests import RequestsKernel, maybe
 from .routing import Misplaced, route
 
 if TYPE_CHECKING:
+    from ..session import ComputeSession
     from .cell import Cell
-    from .lanes import QueryLane
+    from .lanes import QueryLane, Wish
+
 
 _PREPARE_AFTER = 0.3  # seconds after kernel_info: the front end has its answer and draws
 _SWITCH_INTERVAL = 0.0005  # seconds
@@ -39,6 +41,7 @@ _EXIT_AFTER = 0.1  # seconds: the reply is out by then
 _UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
 
 Reply = dict[str, Any]
+AnyLane = TypeVar("AnyLane", bound="QueryLane")
 
 
 class BackendKernel(RequestsKernel):
@@ -65,6 +68,8 @@ class BackendKernel(RequestsKernel):
         super().__init__(**kwargs)
         self._portal = Portal()
         self._lane: QueryLane | None = None
+        self._own_lane: QueryLane | None = None  # while the cells run in another session
+        self._is_attached = False
         self._cells: list[Cell] = []
         self._greeted = False
         self._runs_here = False
@@ -231,19 +236,75 @@ class BackendKernel(RequestsKernel):
 
     # -- the session --------------------------------------------------------------------------
 
+    @property
+    def portal(self) -> Portal:
+        """The thread of all our requests; what runs in this kernel may use it as well."""
+        return self._portal
+
+    def attach_session(self, word: str) -> ComputeSession:
+        """Have the cells run in a session that runs already, until `detach_session`.
+
+        The notebook's own session, if there is one, waits meanwhile.
+
+        Args:
+            word: Name or id.
+
+        Raises:
+            NotFound, Conflict, ConfigError: There is no such session, or it does not run.
+            RunLost, ConnectError, APIError, ProtocolError: As `ComputeSession.prepare`.
+        """
+        from .attached import AttachedLane
+        from .lanes import Wish
+
+        lane = self._make_lane(AttachedLane, Wish(word, self.image))
+        try:
+            self._portal.call(lane.open(lambda progress: None))
+        except BaseException:
+            self._portal.call(lane.close(restart=False))
+            raise
+        if self._is_attached:
+            self.detach_session()
+        self._relay.close_all()  # widgets belong to the session that is left
+        with self._lane_lock:
+            self._own_lane, self._lane, self._is_attached = self._lane, lane, True
+        assert lane.session is not None
+        return lane.session
+
+    def detach_session(self) -> str:
+        """Go back to the notebook's own session; return the name of the one that was left.
+
+        Raises:
+            ConfigError: No other session is attached.
+        """
+        with self._lane_lock:
+            if not self._is_attached or self._lane is None:
+                raise ConfigError(
+                    "This notebook's cells run in its own session already.",
+                    hint="`%bai attach SESSION` has them run in another.",
+                )
+            left, self._lane = self._lane, self._own_lane
+            self._own_lane, self._is_attached = None, False
+        name = left.session.name if left.session is not None else left.wish.name
+        self._portal.call(left.close(restart=False))
+        self._relay.close_all()
+        return name
+
+    def _make_lane(self, kind: type[AnyLane], wish: Wish) -> AnyLane:
+        return kind(
+            wish,
+            os.environ,
+            cwd=Path.cwd(),
+            on_late=partial(self._from_portal, self._relay.deliver),
+            on_end=partial(self._from_portal, self._relay.close_all),
+        )
+
     def _the_lane(self) -> QueryLane:
         from .lanes import QueryLane, Wish
 
         with self._lane_lock:
             if self._lane is None:
                 wish = Wish(self._session_name(), self.image, tuple(self.resources))
-                self._lane = QueryLane(
-                    wish,
-                    os.environ,
-                    cwd=Path.cwd(),
-                    on_late=partial(self._from_portal, self._relay.deliver),
-                    on_end=partial(self._from_portal, self._relay.close_all),
-                )
+                self._lane = self._make_lane(QueryLane, wish)
             return self._lane
 
     def describe_session(self) -> list[tuple[str, str]]:
@@ -253,6 +314,8 @@ class BackendKernel(RequestsKernel):
         facts = [("Image", self.image), ("Resources", " ".join(self.resources) or "the image's")]
         if session is None:
             return [("Session", "none yet: the first cell starts it"), *facts]
+        if self._is_attached:
+            return [("Session", f"{session.name} ({session.id}), attached: not started here")]
         return [("Session", f"{session.name} ({session.id})"), *facts]
 
     def _session_name(self) -> str:
@@ -345,6 +408,8 @@ class BackendKernel(RequestsKernel):
         return bool(KeptNote(os.environ, self._session_name()).read()[0])
 
     def _close(self, restart: bool) -> None:
+        if self._is_attached:
+            self.detach_session()
         if not restart and self._lane is None and self._was_left_a_session():
             self._the_lane()
         with self._lane_lock:

@@ -378,11 +378,14 @@ class QueryLane:
         session, self.session = self.session, None
         self._on_end()
         if session is not None and self._ended is None:
-            try:
-                async with asyncio.timeout(5):
-                    await session.destroy()  # what is left of it must not go on costing
-            except (BackendError, TimeoutError):
-                return  # it is gone already, or out of reach: the cell says so
+            await self._destroy(session)
+
+    async def _destroy(self, session: ComputeSession) -> None:
+        try:
+            async with asyncio.timeout(5):
+                await session.destroy()  # what is left of it must not go on costing
+        except (BackendError, TimeoutError):
+            return  # it is gone already, or out of reach: the cell says so
 
 
 async def _awaited(work: Awaitable[str]) -> str:

@@ -8,17 +8,23 @@ from __future__ import annotations
 from typing import Any
 
 _NAME = "bai"
+_CLASS = "BaiMagics"
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Give the shell its ``%bai``; doing it again changes nothing."""
+    """Give the shell its ``%bai``; doing it again begins anew."""
+    unload_ipython_extension(shell)
     from .magics import BaiMagics
 
-    shell.register_magics(BaiMagics(shell))
+    magics = BaiMagics(shell)
+    shell.register_magics(magics)
+    magics.notation.install()
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """Take ``%bai`` away again; nothing else was left in the shell."""
-    for magics in shell.magics_manager.magics.values():
-        magics.pop(_NAME, None)
-    shell.magics_manager.registry.pop("BaiMagics", None)
+    """Take ``%bai`` away again; nothing else is left in the shell."""
+    magics = shell.magics_manager.registry.pop(_CLASS, None)
+    for kind in shell.magics_manager.magics.values():
+        kind.pop(_NAME, None)
+    if magics is not None:
+        magics.close()

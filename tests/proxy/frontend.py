@@ -257,7 +257,11 @@ class Notebook:
 
 @asynccontextmanager
 async def open_notebook(
-    folder: Path, environ: Mapping[str, str], *options: str, interrupt_mode: str = "message"
+    folder: Path,
+    environ: Mapping[str, str],
+    *options: str,
+    interrupt_mode: str = "message",
+    module: str = "backendai_kernel",
 ) -> AsyncIterator[Notebook]:
     """Start a kernel with *environ* and nothing else of ours in its environment; end it."""
     manager = AsyncKernelManager(
@@ -267,7 +271,7 @@ async def open_notebook(
         ip=str(folder / f"k{os.urandom(3).hex()}"),
     )
     manager._kernel_spec = KernelSpec(
-        argv=[sys.executable, "-m", "backendai_kernel", "-f", "{connection_file}", *options],
+        argv=[sys.executable, "-m", module, "-f", "{connection_file}", *options],
         display_name="Backend.AI Python",
         language="python",
         interrupt_mode=interrupt_mode,

@@ -26,9 +26,11 @@ class Bai(Output, Requests):
         self.parent = None  # the request that runs, whole: what is sent now must be part of it
         self.origins = {}  # id of a request here -> id of the cell or comm message there
         self.origin = ""
-        self.late = []
+        self.late = []  # pairs of a nonce and an envelope's content
+        self.nonce = ""  # that of the client whose request runs, or ran last
+        self.nonces = set()  # a notebook's, and those of commands that look in
         self.error = None  # the last one that this request has shown
-        self.names = None
+        self.names = {}  # nonce -> the names that this client was told of last
         self.packets = {}  # name of a request that comes in parts -> what has come of it
         self.live = Live(self)
         self.streams = (sys.stdout, sys.stderr)
@@ -154,10 +156,9 @@ def main(shell, nonce):
         bai = None
     if bai is None:
         bai = shell._bai = Bai(shell)
-        bai.nonce = nonce
         bai.install()
-    else:
-        bai.nonce = nonce  # another kernel was here
+    bai.nonce = nonce  # another kernel may have been here, and may still be
+    bai.nonces.add(nonce)
     import ipykernel
     import IPython
 

@@ -13,6 +13,7 @@ import inspect
 import threading
 
 VERSION = 2
+MARK = "#%bai:"
 PART = 192 * 1024  # bytes of JSON in a part; base64 makes 256 KiB of it
 TEXT = 2 * 1024 * 1024  # characters of a stream message: at most 8 of the 10 MiB that pass
 LATE = 4096  # messages kept for the next request

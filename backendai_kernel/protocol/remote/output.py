@@ -47,20 +47,20 @@ class Output:
 
     def emit(self, kind, content, parent=None, metadata=None, buffers=None):
         asked = request_id(thread_parent() or parent)
-        origin = self.origins.get(asked, self.origin)
+        origin, nonce = self.origins.get(asked, (self.origin, self.nonce))
         if kind == "error":
             self.error = error_of(content)
         data = content.get("data") if kind == "comm_msg" else None
         state = data.get("state") if isinstance(data, dict) else None
         if isinstance(state, dict) and state.get("msg_id") in self.origins:
             # An Output widget takes what belongs to this request, by the name it has over there.
-            state["msg_id"] = self.origins[state["msg_id"]]
+            state["msg_id"] = self.origins[state["msg_id"]][0]
         buffers = [base64.b64encode(buffer).decode() for buffer in buffers or ()]
         item = [kind, content, metadata or {}, origin, buffers]
         body = json.dumps(item, default=plain).encode("utf-8", "backslashreplace")
         with self.lock:
-            if self.parent is None:
-                self.late = self.late[1 - LATE :] + [body]
+            if self.parent is None or nonce != self.nonce:
+                self.late = self.late[1 - LATE :] + [(nonce, body)]
             else:
                 self.seal(body)
                 if kind not in ENDINGS:
@@ -79,8 +79,11 @@ class Output:
     def flush_late(self):
         with self.lock:
             waiting, self.late = self.late, []
-            for body in waiting:
-                self.seal(body)
+            for nonce, body in waiting:
+                if nonce == self.nonce:
+                    self.seal(body)
+                else:  # another client's
+                    self.late.append((nonce, body))
 
     def flush_now(self):
         for stream in self.streams:

@@ -22,10 +22,12 @@ class Requests:
 
     async def request(self, code, silent, *args, **kwargs):
         head = {}
-        mark = "#%bai:" + self.nonce + " "
-        if code.startswith(mark):
+        mark, _, rest = code[:80].partition(" ")
+        nonce = mark[len(MARK) :]
+        if rest and mark.startswith(MARK) and nonce in self.nonces:
             line, _, code = code.partition("\n")
             head = json.loads(line[len(mark) :])
+            self.nonce = nonce
             if "packet" in head:
                 head, code = self.unpack(head["packet"])
         self.begin(head)
@@ -49,7 +51,7 @@ class Requests:
     def begin(self, head):
         parent = current_parent(self.kernel)
         self.origin = head.get("origin", self.origin)
-        self.origins[request_id(parent)] = self.origin
+        self.origins[request_id(parent)] = (self.origin, self.nonce)
         self.error = None
         while len(self.origins) > 10000:
             del self.origins[next(iter(self.origins))]
@@ -194,9 +196,9 @@ class Requests:
             for name, value in list(self.shell.user_ns.items())[-NAMES:]
             if name not in hidden and not name.startswith("_")
         }
-        if names == self.names:
+        if names == self.names.get(self.nonce):
             return None
-        self.names = names
+        self.names[self.nonce] = names
         return names
 
     def ask_exit(self):

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from backendai_kernel.card import StartCard
 from backendai_kernel.errors import QuotaExceeded
-from backendai_kernel.proxy.card import StartCard
 from backendai_kernel.start import Progress
 
 

@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import BackendError
-from ..start import Progress
-from ..views import Card, card_html, card_text
+from .errors import BackendError
+from .start import Progress, StillQueued
+from .views import Card, card_html, card_text
 
 _TICK = 1.0  # seconds between two updates when only the time has changed
 _EARLIEST = 0.2  # a session that is there at once needs no card that waits
@@ -38,10 +38,13 @@ class StartCard:
         return self
 
     async def __aexit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        if self._ticking is not None:
-            self._ticking.cancel()
+        if self._ticking is None:
+            return  # it was finished before
+        self._ticking.cancel()
         if error is None and self._done is not None:
             self._show(self._done)
+        elif isinstance(error, StillQueued):
+            return  # it goes on, only nobody waits any longer
         elif isinstance(error, BackendError):
             if self._is_shown:  # the error itself follows: the card need not say it as well
                 self._show(self._card("failed"))
@@ -63,6 +66,14 @@ class StartCard:
         where = "this computer" if is_local else endpoint.partition("//")[2]
         self._where = f"{name} on {where}"
         self._done = self._card("ready")
+
+    def finish(self) -> None:
+        """Show that the session runs, if there is anything to show yet; what follows is not ours."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+            self._ticking = None
+        if self._done is not None:
+            self._show(self._done)
 
     def _card(self, state: str, note: str = "") -> Card:
         seconds = time.monotonic() - self._began

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..protocol.envelope import Message
-from ..protocol.run import Event, Finished, Media, PhaseEnded, Text
+from .protocol.envelope import Message
+from .protocol.run import Event, Finished, Media, PhaseEnded, Text
 
 Outgoing = tuple[str, dict[str, Any]]
 """A message for the front end: its type and its content."""

@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from backendai_kernel.model import RunAnswer
+from backendai_kernel.outputs import Outgoing, Translator, failure_from_text
 from backendai_kernel.protocol.envelope import Message
 from backendai_kernel.protocol.run import Event, Finished, Media, Phase, PhaseEnded, RunState, Text
-from backendai_kernel.proxy.outputs import Outgoing, Translator, failure_from_text
 
-SAMPLES = Path(__file__).parents[1] / "samples" / "execute"
+SAMPLES = Path(__file__).parent / "samples" / "execute"
 
 ERROR = Message(
     "error", {"ename": "ZeroDivisionError", "evalue": "division by zero", "traceback": ["a", "b"]}

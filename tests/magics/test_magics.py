@@ -1,11 +1,9 @@
-"""``%bai`` in an IPython that is not our kernel."""
+"""``%bai`` alone, in an IPython that is not our kernel."""
 
 from __future__ import annotations
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
-
-from backendai_kernel.errors import ConfigError
 
 
 @pytest.fixture
@@ -39,19 +37,3 @@ def test_it_names_the_configured_server_and_hides_the_keys(shell, monkeypatch):
     assert "https://manager.example.com" in shown
     assert "AKIAIOSFODNN7EXAMPLE" not in shown
     assert "not-to-be-seen" not in shown
-
-
-def test_arguments_are_refused_in_one_sentence(shell):
-    with pytest.raises(ConfigError, match="'ps' is not known"):
-        shell.run_line_magic("bai", "ps")
-
-
-def test_unloading_leaves_nothing_and_loading_twice_is_fine(shell):
-    shell.extension_manager.load_extension("backendai_magics")
-    shell.extension_manager.unload_extension("bai")
-
-    assert shell.find_line_magic("bai") is None
-
-    shell.extension_manager.load_extension("bai")
-
-    assert shell.find_line_magic("bai") is not None

@@ -1,0 +1,79 @@
+"""One function an API operation: what to send, and what the answer is read as.
+
+A `Call` is a value; `backendai_kernel.client.Client` sends it. Paths are relative to the endpoint.
+"""
+
+from .base import Call, Part, encode_parts
+from .graphql import (
+    SessionDetails,
+    SessionPage,
+    get_keypair,
+    get_session,
+    get_session_detail,
+    list_images,
+    list_sessions,
+)
+from .login import LOGIN, LoginAnswer, check_login, login, logout
+from .resources import (
+    Folder,
+    Named,
+    Preset,
+    PresetCheck,
+    ScalingGroupUse,
+    check_presets,
+    get_slot_types,
+    get_version,
+    list_folders,
+    list_scaling_groups,
+)
+from .running import MOST_PARTS, PART_LIMIT, execute, interrupt, list_files, upload_files
+from .sessions import (
+    create_session,
+    destroy_session,
+    follow_events,
+    get_logs,
+    get_status_history,
+    rename_session,
+    restart_session,
+)
+
+__all__ = [
+    "LOGIN",
+    "MOST_PARTS",
+    "PART_LIMIT",
+    "Call",
+    "Folder",
+    "LoginAnswer",
+    "Named",
+    "Part",
+    "Preset",
+    "PresetCheck",
+    "ScalingGroupUse",
+    "SessionDetails",
+    "SessionPage",
+    "check_login",
+    "check_presets",
+    "create_session",
+    "destroy_session",
+    "encode_parts",
+    "execute",
+    "follow_events",
+    "get_keypair",
+    "get_logs",
+    "get_session",
+    "get_session_detail",
+    "get_slot_types",
+    "get_status_history",
+    "get_version",
+    "interrupt",
+    "list_files",
+    "list_folders",
+    "list_images",
+    "list_scaling_groups",
+    "list_sessions",
+    "login",
+    "logout",
+    "rename_session",
+    "restart_session",
+    "upload_files",
+]
