@@ -24,7 +24,7 @@ LOCAL := env -u BACKEND_ENDPOINT -u BACKEND_ENDPOINT_TYPE -u BACKEND_ACCESS_KEY 
 	-u BACKEND_SECRET_KEY BACKENDAI_KERNEL_CONFIG="$(abspath $(DEMO))/no-profile"
 
 .DEFAULT_GOAL := help
-.PHONY: help dev check fix test pinned lowest base demo bench fidelity which-python clean
+.PHONY: help dev check fix test pinned lowest base demo bench docs fidelity which-python clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -89,6 +89,9 @@ bench: $(READY) ## measure against a plain ipykernel, print the ratios
 
 fidelity: $(READY) ## compare every output with a plain ipykernel's; only="errors pandas" for some
 	$(LOCAL) $(BIN)/python benchmarks/fidelity/run.py $(only)
+
+docs: $(READY) ## make the part of docs/magics.md that comes from the parsers
+	$(BIN)/python -m backendai_magics.reference docs/magics.md
 
 clean: ## remove what these commands made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -229,6 +229,8 @@ async def _run(
                 phases[_LAST] = event.exit_code
             elif isinstance(event, Message) and event.kind == "error":
                 has_raised = True
+            elif isinstance(event, Message) and event.kind == "reply" and "error" in event.content:
+                has_raised = event.content["error"] is not None  # it is the reply that counts
             audience.hears(event)
     return phases, has_raised
 

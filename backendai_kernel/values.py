@@ -38,8 +38,8 @@ async def pull(session: ComputeSession, name: str) -> Any:
             hint="Print the value, or write it to a file.",
         )
     source = (
-        resources.files("backendai_kernel.protocol.remote")
-        .joinpath("values.py")
+        resources.files("backendai_kernel.protocol")
+        .joinpath("remote_values.py")
         .read_text(encoding="utf-8")
     )
     code = (
@@ -78,7 +78,7 @@ def _value(name: str, told: dict[str, Any]) -> Any:
 
 
 def restore(told: Any) -> Any:
-    """Return the value that a tagged form stands for; see ``protocol/remote/values.py``.
+    """Return the value that a tagged form stands for; see ``protocol/remote_values.py``.
 
     Raises:
         KeyError, ValueError, TypeError, AttributeError: It is no such form.

@@ -15,13 +15,14 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from commands import official_command, ps_rows
 from frontend import OURS, PLAIN, Frontend
+from table import Row, in_turn
 
 from backendai_kernel.local import discovery
 
@@ -31,31 +32,6 @@ PIECE = 64 * 1024
 PRINTS = f"for _ in range({FLOOD // 100}):\n    print('x' * 99)"
 LINE = "import time\nprint(time.monotonic_ns())\ntime.sleep({})"
 SPIN = "print('go', flush=True)\nwhile True:\n    pass"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; a target of ``None`` is a figure that has none."""
-
-    what: str
-    direct: str
-    ours: str
-    ratio: float
-    target: float | None
-    at_least: bool = False
-
-    @property
-    def verdict(self) -> str:
-        if self.target is None:
-            return ""
-        met = self.ratio >= self.target if self.at_least else self.ratio <= self.target
-        return "met" if met else "missed"
-
-    def __str__(self) -> str:
-        sign = "≥" if self.at_least else "≤"
-        target = "" if self.target is None else f"{sign} {self.target:g}"
-        cells = (self.what, self.direct, self.ours, f"{self.ratio:.2f}", target, self.verdict)
-        return f"| {' | '.join(cells)} |"
 
 
 class Bench:
@@ -170,6 +146,11 @@ class Bench:
         yield in_turn("10 MB printed, whole", seconds, 1, "s", 1.3)
         yield Row("… bytes lost, both", "", str(lost), lost, 0)
 
+    def ps(self) -> Iterator[Row]:
+        """``%bai ps`` against ``backend.ai ps`` as a process."""
+        environ = self.environ["whole"]
+        yield from ps_rows(environ, self.folder, len(self.rounds(7)), official_command())
+
     def interrupt(self) -> Iterator[Row]:
         """From the interrupt request to reply and idle, and to the manager's own endpoint."""
         codes = {"direct": SPIN, "proxy": "#spin", "whole": SPIN}
@@ -198,32 +179,6 @@ class Bench:
         hit = statistics.median(hits) * 1e3
         yield Row("… to the manager's endpoint, ms", "", f"{hit:.1f}", hit, 10)
         yield in_turn("interrupt to reply, whole", [t[::2] for t in taken], 1e3, "ms", None)
-
-
-def in_turn(
-    what: str,
-    pairs: Sequence[Sequence[float]],
-    scale: float,
-    unit: str,
-    target: float | None,
-    *,
-    at_least: bool = False,
-) -> Row:
-    """Return a row from pairs of (direct, ours); the ratio is the median of the pairs' ratios."""
-    direct, ours = zip(*pairs, strict=True)
-    ratio = statistics.median(mine / theirs for theirs, mine in pairs)
-    return Row(
-        what, told(direct, scale, unit), told(ours, scale, unit), ratio, target, at_least=at_least
-    )
-
-
-def told(values: Sequence[float], scale: float, unit: str) -> str:
-    """Return median and range, or for many values median and 95th percentile."""
-    ordered = sorted(value * scale for value in values)
-    middle = f"{statistics.median(ordered):.4g} {unit}"
-    if len(ordered) >= 40:
-        return f"{middle} (p95 {ordered[int(len(ordered) * 0.95)]:.3g})"
-    return f"{middle} [{ordered[0]:.3g}..{ordered[-1]:.3g}]"
 
 
 # -- the managers -----------------------------------------------------------------------------
@@ -265,7 +220,7 @@ def embedded(state: Path) -> Iterator[dict[str, str]]:
 
 # -- the table --------------------------------------------------------------------------------
 
-GROUPS = ("start", "trip", "line", "flood", "interrupt")
+GROUPS = ("start", "trip", "line", "flood", "interrupt", "ps")
 
 
 def main() -> int:

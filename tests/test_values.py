@@ -14,7 +14,7 @@ import pytest
 from backendai_kernel.client import Client
 from backendai_kernel.config import Config
 from backendai_kernel.errors import ConfigError, NotFound, ProtocolError
-from backendai_kernel.protocol.remote import values as remote_values
+from backendai_kernel.protocol import remote_values
 from backendai_kernel.start import Request, start_session
 from backendai_kernel.values import MIME, pull, restore
 

@@ -1,7 +1,7 @@
 """Text for a session's own interpreter: its files are joined and sent, and never imported here.
 
 ``common``, ``live``, ``output``, ``requests`` and ``bai`` come in this order, so that each finds what
-it needs above it. ``values`` is sent by itself, when a variable is brought back.
+it needs above it.
 """
 
 PARTS = ("common", "live", "output", "requests", "bai")
