@@ -11,24 +11,37 @@ from pathlib import Path
 from .errors import ConfigError, RunLost
 from .protocol import calls
 from .protocol.calls import Part
+from .protocol.envelope import Message
 from .protocol.run import Text
 from .session import ComputeSession
 
 _AT_ONCE = 4 * 2**20  # bytes in one request, so that progress is told while a large file goes up
 _PIECE = calls.PART_LIMIT - 1
 
-# Runs in the session, in a namespace of its own: puts a large file together from its pieces.
-_JOIN = """
+# These run in the session, in a namespace of their own. What a server writes belongs to its own
+# user, so folders are made before it makes them, and files that cannot be written to are copied.
+_PREPARE = """
+import os
+home = os.path.expanduser("~")
+for name in {folders!r}:
+    os.makedirs(os.path.join(home, name), exist_ok=True)
+"""
+_FINISH = """
 import os, shutil
 home = os.path.expanduser("~")
-name, folder = os.path.join(home, {name!r}), os.path.join(home, {folder!r})
-os.makedirs(os.path.dirname(name), exist_ok=True)
-with open(name + ".part", "wb") as whole:
-    for number in range({count}):
-        with open(os.path.join(folder, str(number)), "rb") as piece:
-            shutil.copyfileobj(piece, whole)
-shutil.rmtree(folder)
-os.replace(name + ".part", name)
+for name in {small!r}:
+    path = os.path.join(home, name)
+    if os.path.exists(path) and not os.access(path, os.W_OK):
+        shutil.copyfile(path, path + ".part")
+        os.replace(path + ".part", path)
+for name, folder, count in {large!r}:
+    path, pieces = os.path.join(home, name), os.path.join(home, folder)
+    with open(path + ".part", "wb") as whole:
+        for number in range(count):
+            with open(os.path.join(pieces, str(number)), "rb") as piece:
+                shutil.copyfileobj(piece, whole)
+    shutil.rmtree(pieces)
+    os.replace(path + ".part", path)
 """
 
 
@@ -106,35 +119,38 @@ async def upload(
         ConnectError, APIError, ProtocolError: As `Client.send`.
     """
     total, sent = sum(file.size for file in planned), 0
+    large = {file.name: f".upload-{secrets.token_hex(8)}" for file in planned if _is_large(file)}
     on_progress(0, total)
+    folders = {file.name.rpartition("/")[0] for file in planned} | set(large.values())
+    if folders := folders - {""}:
+        await _run(session, _PREPARE.format(folders=sorted(folders)), is_needed=bool(large))
     parts: list[Part] = []
-    weight = 0
+    counts: dict[str, int] = {}
 
     async def flush() -> None:
-        nonlocal sent, weight
+        nonlocal sent
         if parts:
             await session.client.send(calls.upload_files(session.id, parts))
-            sent += weight
+            sent += sum(len(part.data) for part in parts)
             on_progress(sent, total)
             parts.clear()
-            weight = 0
 
     for file in planned:
-        folder = f".upload-{secrets.token_hex(8)}"
-        pieces = 0
-        for data in _pieces(file):
-            name = file.name if file.size <= _PIECE else f"{folder}/{pieces}"
-            pieces += 1
-            if len(parts) == calls.MOST_PARTS or weight + len(data) > _AT_ONCE:
+        for number, data in enumerate(_pieces(file)):
+            weight = sum(len(part.data) for part in parts) + len(data)
+            if len(parts) == calls.MOST_PARTS or weight > _AT_ONCE:
                 await flush()
+            name = f"{large[file.name]}/{number}" if file.name in large else file.name
             parts.append(Part(name, data))
-            weight += len(data)
-        if file.size > _PIECE:
-            await flush()
-            await _run(
-                session, _JOIN.format(name=file.name, folder=folder, count=pieces), file.name
-            )
+            counts[file.name] = number + 1
     await flush()
+    small = [file.name for file in planned if file.name not in large]
+    whole = [(name, folder, counts[name]) for name, folder in large.items()]
+    await _run(session, _FINISH.format(small=small, large=whole), is_needed=bool(large))
+
+
+def _is_large(file: Planned) -> bool:
+    return file.size > _PIECE
 
 
 def _pieces(file: Planned) -> Iterator[bytes]:
@@ -147,17 +163,22 @@ def _pieces(file: Planned) -> Iterator[bytes]:
         raise ConfigError(f"{file.name} cannot be read: {exc.strerror}.") from exc
 
 
-async def _run(session: ComputeSession, source: str, name: str) -> None:
-    # In a namespace of its own, out of the history; the mark tells that it came to its end.
-    mark = secrets.token_hex(8)
+async def _run(session: ComputeSession, source: str, *, is_needed: bool) -> None:
+    """Run code of ours in the session, out of the user's sight.
+
+    Raises:
+        RunLost: It failed, and the files are not whole without it.
+    """
+    mark = secrets.token_hex(8)  # tells that it came to its end
     code = f"exec({source!r}, {{}}); print({mark!r})"
-    options = {"silent": False, "store_history": False}
     said = ""
-    async with session.cell(code, {"options": options}) as run:
+    async with session.cell(code, {"options": {"silent": False, "store_history": False}}) as run:
         async for event in run:
             said += event.text if isinstance(event, Text) else ""
-    if mark not in said:
+            if isinstance(event, Message) and event.kind == "error":
+                said += str(event.content.get("evalue", ""))
+    if mark not in said and is_needed:
         raise RunLost(
-            f"The pieces of {name} could not be put together in the session.",
-            hint="Files of 1 MiB and more need a Python interpreter in the session and room there.",
+            f"Files of 1 MiB and more could not be put together in the session: {said.strip()[-200:]}",
+            hint="They need a Python interpreter in the session, and room there.",
         )

@@ -25,7 +25,7 @@ async def upload(api: Signed, session: str, files: dict[str, bytes]) -> int:
     with aiohttp.MultipartWriter("form-data") as form:
         for name, data in files.items():
             part = form.append(data, {"Content-Type": "application/octet-stream"})
-            part.set_content_disposition("form-data", name="src", filename=name)
+            part.set_content_disposition("form-data", False, name="src", filename=name)
     url = yarl.URL(f"{api.manager.url}/session/{session}/upload")
     headers = api.headers("POST", url, "multipart/form-data")
     headers["Content-Type"] = form.content_type

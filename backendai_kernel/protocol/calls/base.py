@@ -66,9 +66,11 @@ def encode_parts(parts: Sequence[Part], boundary: str) -> bytes:
     """
     pieces: list[bytes] = []
     for part in parts:
-        name = quote(part.name, safe="")  # servers undo it, as they do for the official client
+        # In this form servers undo the quoting; in the plain one it becomes part of the name.
+        name = quote(part.name, safe="")
         head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="src"; filename="{name}"\r\n'
+            f'--{boundary}\r\nContent-Disposition: form-data; name="src"; '
+            f"filename*=utf-8''{name}\r\n"
             "Content-Type: application/octet-stream\r\n\r\n"
         )
         pieces += [head.encode(), part.data, b"\r\n"]
