@@ -28,7 +28,7 @@ HELD_BY_ANOTHER = "A run from before holds the session, and nobody can end it."
 _DRAIN = 3.0  # seconds to wait for an interrupted run before it is left to the background
 _CHECK_AFTER = 2  # silent polls, about 2 s each, after which we ask whether anybody lives there; …
 _CHECK_EVERY = 10  # … then after growing numbers of them, up to this
-_INTERRUPT_FIRST = 0.15  # seconds: an empty line that overtook the interrupt would be the answer
+INTERRUPT_FIRST = 0.15  # seconds: an empty line that overtook the interrupt would be the answer
 _REACH_AGAIN = 60.0  # seconds to try to reach a server that a run was going on at
 
 _DOUBT = (
@@ -37,7 +37,7 @@ _DOUBT = (
 )
 _LOOK_FIRST = "Look at its variables before you run it again."
 
-_SETTLE = 0.3  # seconds for an empty query of ours to end after the run that it was sent into
+SETTLE = 0.3  # seconds for an empty query of ours to end after the run that it was sent into
 
 _LOST_OUTPUT = (
     "[The answer of the server was lost ({reason}); output from before this line may be missing.]\n"
@@ -60,6 +60,7 @@ class Run:
         self._has_extra = False
         self._doubt = ""  # why it cannot be told how the code ended
         self._waiting: InputRequest | None = None
+        self._asks = False  # as the session was told last
 
     @property
     def run_id(self) -> str:
@@ -79,6 +80,7 @@ class Run:
     async def __aenter__(self) -> Run:
         await self.session.turn.acquire()  # a session runs one thing at a time
         self.session.running = self
+        self.session.on_run(self.run_id, False)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -105,9 +107,11 @@ class Run:
             if self._has_extra:
                 # Our empty query may still be on its way; its end must not be taken for that of
                 # the next run. Between runs the server drops it.
-                await asyncio.sleep(_SETTLE)
+                await asyncio.sleep(SETTLE)
         finally:
             self.session.running = None
+            if self.is_over:
+                self.session.on_run("", False)
             self.session.turn.release()
 
     def __aiter__(self) -> Run:
@@ -157,13 +161,9 @@ class Run:
         self._interrupted = True
         await self.session.interrupt()
         if self._waiting is not None:
-            await asyncio.sleep(_INTERRUPT_FIRST)
+            await asyncio.sleep(INTERRUPT_FIRST)
         if self._waiting is not None:
             self.give_input("")
-
-    def leave(self) -> None:
-        """Count it as over, although it may go on: nobody can end it."""
-        self._state.is_over = True
 
     # -- polling ------------------------------------------------------------------------------
 
@@ -181,6 +181,10 @@ class Run:
             raise
         self._poll = None
         events = self._state.receive(answer)
+        if self._state.awaits_input != self._asks:
+            # Not before the answer to the input: a server forgets one whose sender is gone.
+            self._asks = self._state.awaits_input
+            self.session.on_run(self.run_id, self._asks)
         if self._state.is_live:
             self._state.is_live = False
             self._state.give_input(self.session.pace.next_gap())

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from .client import Client
 from .errors import APIError, BackendError, ConnectError, NotFound, RunLost, ServerError
-from .model import Session
+from .model import RunStatus, Session
 from .pace import Pace
 from .protocol import calls, envelope
 from .protocol.envelope import Decoder, Message
 from .protocol.run import Event, RunState, Text
-from .run import HELD_BY_ANOTHER, Run, collect, exit_code
+from .run import HELD_BY_ANOTHER, INTERRUPT_FIRST, SETTLE, Run, collect, exit_code
 
 _NO_INTERPRETER = 127  # exit code of every run where no interpreter came up (surprise 11)
 _HELD = 10.0  # seconds without an answer that mean that another run holds the session
@@ -49,6 +49,8 @@ class ComputeSession:
         hello: What the session's interpreter told of itself; empty where it cannot send envelopes.
         turn: Held by the run that goes on: a session runs one thing at a time.
         running: That run.
+        on_run: Told the id of each run before its first request, with true when it waits for input,
+            with false when that has arrived, and at its end ``""``.
         endings: Runs that were left and are being brought to their end.
     """
 
@@ -64,6 +66,7 @@ class ComputeSession:
         self._live_mark = ""
         self.turn = asyncio.Lock()
         self.running: Run | None = None
+        self.on_run: Callable[[str, bool], None] = lambda run_id, asks: None
         self.endings: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -132,24 +135,35 @@ class ComputeSession:
         async with self.run(last) as run:
             yield run
 
-    async def take_over(self, run_id: str) -> None:
+    async def take_over(self, run_id: str, *, asks: bool = False) -> None:
         """Bring a run to its end that another process began and left, if it still goes on.
 
-        An empty ``query`` under its id is answered with the rest of it (recordings 19, 23, 27).
+        An empty ``query`` under its id is answered with the rest of it, or frees the queue of a run
+        that has ended (recordings 19, 23, 27). A poll that the other process had sent may still be
+        held and take the end for itself, so it is asked anew, and not by ``continue`` (26).
+
+        Args:
+            asks: It waits for input; the server says so only once, and an interrupt does not end
+                it (API reference 10.6).
 
         Raises:
             RunLost: It takes no notice of an interrupt for 10 s, or the session is gone.
             ConnectError, APIError, ProtocolError: As `Client.send`.
         """
-        async with self.run("", run_id=run_id) as run:
-            await run.interrupt()
-            try:
-                async with asyncio.timeout(_HELD):
-                    async for _ in run:
-                        pass
-            except TimeoutError:
-                run.leave()
-                raise RunLost(HELD_BY_ANOTHER) from None
+        mode = "input" if asks else "query"
+        try:
+            async with self.turn, asyncio.timeout(_HELD):
+                await self.interrupt()
+                if asks:
+                    await asyncio.sleep(INTERRUPT_FIRST)
+                while True:
+                    answer = await self.client.send(calls.execute(self.id, run_id, mode))
+                    if answer.status is RunStatus.FINISHED:
+                        await asyncio.sleep(SETTLE)  # for queries of ours that came too late
+                        return
+                    mode = "input" if answer.status is RunStatus.WAITING_INPUT else "query"
+        except TimeoutError:
+            raise RunLost(HELD_BY_ANOTHER) from None
 
     async def interrupt(self) -> None:
         """Interrupt whatever runs in the session; harmless when nothing does (recording 22)."""

@@ -87,6 +87,21 @@ class StillQueued(BackendError):
         self.status_name = status_name
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a process may leave behind that was killed.
+
+    Attributes:
+        session_id: UUID of its session, ``""`` for none.
+        run_id: Id of a run that may still go on, ``""`` for none.
+        asks: The run waits for input.
+    """
+
+    session_id: str = ""
+    run_id: str = ""
+    asks: bool = False
+
+
 def session_name(text: str) -> str:
     """Return *text* as a name that servers take: 4 to 64 of ``A-Z a-z 0-9 _ . -`` (4.1)."""
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip(".-")[:64].rstrip(".-")
@@ -113,7 +128,7 @@ async def start_session(
     *,
     on_progress: OnProgress = lambda progress: None,
     reuse: bool = True,
-    left_run: tuple[str, str] = ("", ""),
+    left: Left | None = None,
     is_prepared: bool = True,
     max_wait: float | None = None,
 ) -> ComputeSession:
@@ -127,7 +142,7 @@ async def start_session(
     Args:
         name: As from `session_name`.
         on_progress: Told of every change, on the client's loop.
-        left_run: Ids of a session and of a run that may still go on in it: it is interrupted.
+        left: What somebody before us left: a run in the session is interrupted.
         is_prepared: Whether its interpreter is wanted; else a session that runs will do.
         max_wait: Seconds to wait for it to run; ``None``: for ever.
 
@@ -160,8 +175,8 @@ async def start_session(
             if not is_prepared:
                 return session
             on_progress(Progress("STARTING PYTHON", session.id))
-            if left_run[1] and left_run[0] == session.id:
-                await session.take_over(left_run[1])
+            if left is not None and left.run_id and left.session_id == session.id:
+                await session.take_over(left.run_id, asks=left.asks)
             await session.prepare()
             return session
         except StillQueued:

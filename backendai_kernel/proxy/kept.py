@@ -1,19 +1,25 @@
-"""What a kernel process that is restarted leaves to the one that follows it.
+"""What a kernel process leaves to the one that follows it, however it ends.
 
-That one has its session only with its first cell. Should it be shut down before, nobody else knows
-which session there is to end. A run that was not brought to its end holds the session, and only who
-knows its id can end it.
+After a restart, or when a process was killed, the next one has the session only with its first
+cell. Should it be shut down before, nobody else knows which session there is to end. And a run that
+was not brought to its end holds the session, and only who knows its id can end it. So both ids are
+on disk before the first request of a run.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
-from ..config import state_dir, write_private
+from ..config import state_dir
+from ..start import Left
+
+_ASKS = "asks"
+_LENGTH = 256  # bytes: one write of all of them is never seen by halves
 
 
 class KeptNote:
-    """A small file with the ids of session and run; there from a restart to the next cell."""
+    """A small file with the ids of session and run; there while there is a session."""
 
     def __init__(self, environ: Mapping[str, str], name: str) -> None:
         """Look nowhere yet.
@@ -23,17 +29,34 @@ class KeptNote:
             name: The session's name, the same for every process of a kernel.
         """
         self._path = state_dir(environ) / "kept" / name
+        self._file: int | None = None
 
-    def read(self) -> tuple[str, str]:
-        """Return the ids of the session and of a run that may go on, ``""`` for none."""
+    def read(self) -> Left:
+        """Return what was left; no ids when nothing was."""
         try:
-            session_id, _, run_id = self._path.read_text(encoding="utf-8").strip().partition("\n")
+            text = self._path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            return "", ""
-        return session_id, run_id
+            return Left()
+        session_id, _, rest = text.strip().partition("\n")
+        run_id, _, state = rest.partition("\n")
+        return Left(session_id, run_id, state == _ASKS)
 
-    def write(self, session_id: str, run_id: str = "") -> None:
-        write_private(self._path, f"{session_id}\n{run_id}".encode())
+    def write(self, session_id: str, run_id: str = "", asks: bool = False) -> None:
+        """Note what is there now; it takes microseconds, and every cell does it.
+
+        Raises:
+            OSError: The folder for what is kept cannot be written.
+        """
+        note = f"{session_id}\n{run_id}\n{_ASKS if asks else ''}"
+        if self._file is None:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+        os.lseek(self._file, 0, os.SEEK_SET)
+        os.write(self._file, note.ljust(_LENGTH).encode())
 
     def forget(self) -> None:
+        """There is no session any more."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
         self._path.unlink(missing_ok=True)

@@ -405,7 +405,7 @@ class BackendKernel(RequestsKernel):
     def _was_left_a_session(self) -> bool:
         from .kept import KeptNote
 
-        return bool(KeptNote(os.environ, self._session_name()).read()[0])
+        return bool(KeptNote(os.environ, self._session_name()).read().session_id)
 
     def _close(self, restart: bool) -> None:
         if self._is_attached:

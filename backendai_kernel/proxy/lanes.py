@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -162,13 +163,14 @@ class QueryLane:
                 request,
                 self.wish.name,
                 on_progress=progress,
-                left_run=self._kept.read(),
+                left=self._kept.read(),
             )
             if not session.is_fresh:  # the kernel was restarted: its variables are to be gone
                 on_progress(Progress("RESTARTING", session.id))
                 await session.restart()
             self.session, self._ended = session, None
-            self._kept.forget()
+            self._kept.write(session.id)
+            session.on_run = partial(self._kept.write, session.id)
             self._watching = asyncio.create_task(self._watch(self.client, session))
 
     async def execute(self, code: str, head: Mapping[str, Any], publish: Publish, ask: Ask) -> None:
@@ -335,7 +337,7 @@ class QueryLane:
 
     async def _end_session(self) -> None:
         """End the session that was had here, or that the kernel before its restart had."""
-        if left := self._kept.read()[0]:
+        if left := self._kept.read().session_id:
             self._begun_id = self._begun_id or left
             self.client = self.client or await open_client(self._environ, cwd=self._cwd)
         ended = ""

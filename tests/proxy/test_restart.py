@@ -82,6 +82,33 @@ async def test_a_run_that_a_kernel_could_not_bring_to_its_end_is_ended_by_the_ne
     assert session_of(manager).id == first
 
 
+@pytest.mark.parametrize("code", [ASLEEP, "x = 2", "input('who? ')"])
+async def test_a_kernel_that_was_killed_leaves_session_and_files_to_the_next(
+    notebook, manager, code
+):
+    await notebook.run("open('kept.txt', 'w').close(); x = 1")
+    first = session_of(manager).id
+    cell = await notebook.started(code) if code == ASLEEP else notebook.send(code)
+    await cell.until(lambda cell: cell.reply or cell.questions or code == ASLEEP)
+    notebook.process.kill()
+    await notebook.manager.provisioner.wait()
+    await notebook.restart()
+    cell = await notebook.run("import os; os.path.exists('kept.txt'), 'x' in dir()")
+
+    assert cell.result == "(True, False)"
+    assert session_of(manager).id == first
+
+
+async def test_a_kernel_that_was_killed_and_is_not_used_again_ends_its_session(manager, folder):
+    async with open_notebook(folder, environment_for(manager, folder)) as notebook:
+        await notebook.started(ASLEEP)
+        notebook.process.kill()
+        await notebook.manager.provisioner.wait()
+        await notebook.restart()
+        assert len(manager.registry.alive()) == 1
+    await all_over(manager)
+
+
 async def test_several_restarts_follow_each_other(notebook, manager):
     await notebook.run("x = 1")
     first = session_of(manager).id
