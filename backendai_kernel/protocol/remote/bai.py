@@ -83,12 +83,15 @@ class Bai(Output, Requests):
 
         ipykernel 7.2 and later take it to belong to whatever runs when it is said. Before 7.0 that
         is so for what is displayed, and before 6.29 for text, too, which we leave so. 7.0 and 7.1
-        know no request at all in a thread that displays something, and raise.
+        know no request at all in a thread that displays something, and raise. From 6.29 to 7.1 text
+        is taken to be that of an earlier thread whose number came again.
         """
         shell, start_raw, begin_raw = self.shell, self.start_raw, self.begin_raw
         is_told = hasattr(shell, "set_thread_parent")
         publisher = shell.display_pub
         is_lost = isinstance(getattr(type(publisher), "parent_header", None), property)
+        contexts = [getattr(stream, "_parent_header", None) for stream in self.streams]
+        contexts = [context for context in contexts if hasattr(context, "set")]
 
         def start(thread):
             thread._bai_parent = shell.get_parent() if is_told else thread_parent() or self.parent
@@ -99,8 +102,11 @@ class Bai(Output, Requests):
             if parent and is_told:
                 del thread._bai_parent
                 shell.set_thread_parent(parent)
-            elif parent and is_lost:
-                publisher.set_parent(parent)
+            elif parent:
+                if is_lost:
+                    publisher.set_parent(parent)
+                for context in contexts:
+                    context.set(parent["header"])
             begin_raw(thread)
 
         threading.Thread.start = functools.wraps(start_raw)(start)
