@@ -125,7 +125,7 @@ class Table(Sequence[T], Generic[T]):
         if not self.rows:
             return f"<div>{escape(self.empty)} {escape(self.note)}</div>"
         heads = "".join(
-            f'<th scope="col" style="{_side(c.is_amount)}">{escape(c.label)}</th>'
+            f'<th scope="col" style="{_side(c.is_amount, "pre")}">{escape(c.label)}</th>'
             for c in self.columns
         )
         body = "".join(
@@ -142,16 +142,22 @@ class Table(Sequence[T], Generic[T]):
     def _cell_html(self, column: Column[T], row: T) -> str:
         tip = column.tip(row) if column.tip is not None else ""
         title = f' title="{escape(tip)}"' if tip else ""
-        return f'<td style="{_side(column.is_amount)}"{title}>{escape(column.show(row))}</td>'
+        return (
+            f'<td style="{_side(column.is_amount, "pre")}"{title}>{escape(column.show(row))}</td>'
+        )
 
 
 _TABLE = "border-collapse:collapse;color:var(--jp-ui-font-color1, inherit)"
 _CAPTION = "caption-side:top;text-align:left;font-weight:600;padding:2px 0;color:inherit"
+_PRE = (
+    "max-height:40em;overflow:auto;margin:0;padding:0;white-space:pre;color:inherit;"
+    "font-size:var(--jp-code-font-size, 13px)"
+)
 _QUIET = "color:var(--jp-ui-font-color2, inherit);margin:4px 0"
 
 
-def _side(is_amount: bool) -> str:
-    return f"text-align:{'right' if is_amount else 'left'};white-space:pre-wrap"
+def _side(is_amount: bool, space: str = "pre-wrap") -> str:
+    return f"text-align:{'right' if is_amount else 'left'};white-space:{space}"
 
 
 def _one_line(text: str) -> str:
@@ -234,7 +240,7 @@ class Text:
 
     def _repr_html_(self) -> str:
         text = _COLOUR.sub("", _CONTROL.sub("", self.text))
-        return f'<pre style="max-height:40em;overflow:auto">{escape(text)}</pre>'
+        return f'<pre style="{_PRE}">{escape(text)}</pre>'
 
 
 # -- words for values -------------------------------------------------------------------------

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .connection import Connection
-from .stage import Stage
 
 if TYPE_CHECKING:
     from backendai_kernel.client import Client
+
+    from .stage import Stage
 
 T = TypeVar("T")
 
@@ -37,6 +38,8 @@ class Asked:
 
     def stage(self) -> Stage:
         """Return where work that takes time shows what it does."""
+        from .stage import Stage
+
         return Stage(self.shell, self.connection.portal)
 
     @property

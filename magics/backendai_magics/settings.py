@@ -102,7 +102,6 @@ def doctor(asked: Asked) -> Facts:
         facts = []
         async for fact in examine(os.environ, here()):
             facts.append(fact)
-            stage.line(f"… Looking at {fact.topic}")
         return doctor_facts(facts)
 
     facts: Facts = stage.perform(work())

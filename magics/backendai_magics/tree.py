@@ -278,7 +278,7 @@ VERBS: dict[str, Verb] = {
     for verb in (
         Verb(
             "ps",
-            "List your sessions: the first ten that have not ended, newest change first.",
+            "List your sessions, the first ten that have not ended.",
             _ps,
             "listings:ps",
             example="x = %bai ps --all --dead",
@@ -369,7 +369,7 @@ VERBS: dict[str, Verb] = {
         Verb("config", "Tell the settings and where they come from.", _nothing, "settings:config"),
         Verb(
             "login",
-            "Log in to a cluster and remember it; what is not given is asked for.",
+            "Log in to a cluster and remember it; ask for what is missing.",
             _login,
             "settings:login",
             example="%bai login --endpoint https://manager.example.com",
