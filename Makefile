@@ -18,6 +18,7 @@ PYTHON ?= $(shell for name in $(CANDIDATES); do \
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_BROWSER := $(VENV)/.ready-browser
 NOTEBOOK := notebooks/01-first-cell.ipynb
 # The demo and the tests use the embedded manager, whatever this computer is set up for.
 LOCAL := env -u BACKEND_ENDPOINT -u BACKEND_ENDPOINT_TYPE -u BACKEND_ACCESS_KEY \
@@ -74,6 +75,16 @@ base: ## the kernel's tests with another ipykernel under the kernel itself; IPYK
 	build/base/bin/python -m pip install --quiet --disable-pip-version-check \
 		"ipykernel==$(IPYKERNEL)" -e '.[dev]'
 	build/base/bin/python -m pytest -W default $(or $(only),tests/proxy)
+
+$(READY_BROWSER): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
+	@touch $@
+
+browser: $(READY_BROWSER) ## drive JupyterLab in Chromium, which must be installed
+	$(LOCAL) $(BIN)/python -m pytest -m browser tests/browser $(only)
+
+pictures: $(READY_BROWSER) ## draw the pictures in docs/images anew, in Chromium
+	$(LOCAL) $(BIN)/python -m tests.browser.pictures
 
 demo: $(READY) ## run the first notebook in a session of the embedded manager
 	@mkdir -p $(DEMO)

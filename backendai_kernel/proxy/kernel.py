@@ -341,6 +341,11 @@ class BackendKernel(RequestsKernel):
             self._interrupt()
         elif self._handles:  # its code is about to begin
             self._interrupted_early = True
+        elif self._lane is not None and self._lane.is_open:
+            try:
+                await self._portal.run(self._lane.interrupt())
+            except BackendError as exc:
+                self.log.warning("The interrupt did not reach the session: %s", exc)
         assert self.session is not None
         self.session.send(stream, "interrupt_reply", {"status": "ok"}, parent, ident=ident)
 

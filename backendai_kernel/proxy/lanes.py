@@ -295,6 +295,11 @@ class QueryLane:
     async def interrupt(self) -> bool:
         run, asking = self._run, self._asking
         if run is None:
+            # A widget's callback may hold the interpreter, with a cell behind it or without; a run
+            # that was left has been interrupted before.
+            session = self.session
+            if session is not None and session.running is not None and not session.endings:
+                await session.running.interrupt()
             return False
         await run.interrupt()
         if asking is not None:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import ipykernel
 import pytest
@@ -16,7 +17,7 @@ import pytest_asyncio
 from backendai_kernel.local.manager import LocalManager
 
 from ..conftest import ROOMY
-from .frontend import Notebook, environment_for, open_notebook, spent
+from .frontend import Notebook, environment_for, eventually, open_notebook, spent
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -357,6 +358,31 @@ async def test_a_widget_of_this_process_answers_while_a_cell_runs_in_the_session
     await notebook.interrupt()
     await cell.done()
     assert cell.error[0] == "KeyboardInterrupt"
+
+
+async def test_a_callback_that_does_not_end_is_interrupted_and_so_is_a_cell_behind_it(notebook):
+    made = await notebook.run(
+        "import ipywidgets, pathlib\n"
+        "endless, sign = ipywidgets.Button(), pathlib.Path('callback-begun')\n"
+        "@endless.on_click\n"
+        "def pressed(_):\n"
+        "    sign.touch()\n"
+        "    time.sleep(600)\n"
+        "endless.comm.comm_id, str(sign.resolve())"
+    )
+    button, sign = ast.literal_eval(made.result)
+    content = {"event": "click"}
+    message = {"comm_id": button, "data": {"method": "custom", "content": content}}
+    pressed = asyncio.create_task(notebook.tell("comm_msg", message))
+    await eventually(Path(sign).exists, "the callback has begun")
+    behind = notebook.send("'never'")
+    await behind.until(lambda cell: cell.is_busy)
+    await notebook.interrupt()
+    await pressed
+    await behind.done()
+
+    assert behind.error[0] == "KeyboardInterrupt"
+    assert (await notebook.run("1")).result == "1"
 
 
 async def test_an_output_widget_is_told_the_front_ends_own_request(notebook, comm_id):

@@ -118,7 +118,7 @@ class Requests:
     async def call(self, head):
         try:
             result = await done(getattr(self, "call_" + head["call"])(**head.get("with", {})))
-        except Exception as exc:  # told to whoever called, who is not in this process
+        except (Exception, KeyboardInterrupt) as exc:  # told to whoever called, who is elsewhere
             result = {"problem": "%s: %s" % (type(exc).__name__, exc)}
         self.flush_now()
         if self.is_busy_behind():
