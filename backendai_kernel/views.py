@@ -86,8 +86,7 @@ def card_html(card: Card) -> str:
     return (
         f'<div role="status" style="border-left:3px solid {colour};padding:6px 12px;margin:2px 0;'
         "font-family:var(--jp-ui-font-family, sans-serif);font-size:var(--jp-ui-font-size1, 13px);"
-        "line-height:1.5;color:var(--jp-ui-font-color1, inherit);"
-        'background:var(--jp-layout-color1, transparent)">'
+        'line-height:1.5;color:var(--jp-ui-font-color1, inherit)">'
         f'<span style="color:{colour};font-weight:600" aria-hidden="true">'
         f"{_MARKS[card.state]}</span> "
         f"<strong>{escape(headline(card))}</strong>"

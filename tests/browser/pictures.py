@@ -39,7 +39,8 @@ for _ in tqdm(range(80), desc="in the session"):
 TABLE = """\
 import pandas as pd
 
-pd.DataFrame({"gpu": [0, 0.5, 1], "minutes": [42, 7, 4]}).style.bar("minutes", color="#7aa6d9")"""
+runs = pd.DataFrame({"gpu": [0, 0.5, 1], "minutes": [42, 7, 4]})
+runs.style.bar("minutes", color="#7aa6d9").format(precision=1)"""
 FIGURE = """\
 import matplotlib.pyplot as plt
 
@@ -68,7 +69,7 @@ def outputs(sheet: Sheet) -> None:
 
 def completion(sheet: Sheet) -> None:
     """Names of the session with their types, while a cell runs there."""
-    sheet.run("def train(epochs: int, rate=0.01): ...\n\n\ntraining = [1, 2, 3]")
+    sheet.run("def train(epochs: int, rate=0.01): ...\n\ntraining = [1, 2, 3]")
     running = sheet.start(
         "import time\n\nfor epoch in range(600):\n    print('epoch', epoch)\n    time.sleep(1)"
     )
@@ -99,12 +100,16 @@ def save(page: Page, path: Path) -> None:
         page.mouse.move(2, 2)
     page.add_style_tag(content=".jp-cell-toolbar, .jp-Notebook-footer { display: none !important }")
     page.evaluate("() => document.fonts.ready")
-    boxes = [box.bounding_box() for box in page.locator(".jp-Notebook-cell, .jp-Completer").all()]
-    found = [box for box in boxes if box is not None]
-    top = min(box["y"] for box in found) - MARGIN
+    cells = page.locator(".jp-Notebook-cell").all()
+    if not cells[-1].locator(".cm-content").inner_text().strip():
+        cells.pop()  # the empty one that waits at the end
+    shown = [*cells, *page.locator(".jp-Completer").all()]
+    found = [box for each in shown if (box := each.bounding_box()) is not None]
+    top = min(box["y"] for box in found)
     left = min(box["x"] for box in found)
-    bottom = max(box["y"] + box["height"] for box in found) + MARGIN
+    bottom = max(box["y"] + box["height"] for box in found)
     right = max(box["x"] + box["width"] for box in found) + MARGIN
+    top, bottom = top - MARGIN / 2, bottom + MARGIN / 2
     clip = {"x": left, "y": top, "width": right - left, "height": bottom - top}
     page.screenshot(path=path, clip=clip)
     print(path.relative_to(IMAGES.parents[1]), path.stat().st_size, "bytes")
