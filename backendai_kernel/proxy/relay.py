@@ -29,6 +29,7 @@ class Relay:
         self._kernel = kernel
         self._parents: OrderedDict[str, Any] = OrderedDict()
         self._remote: dict[str, _RemoteComm] = {}
+        self._refused: str | None = None
 
     # -- from the session ---------------------------------------------------------------------
 
@@ -143,8 +144,13 @@ class Relay:
     def refuse(self, content: dict[str, Any], parent: Any) -> None:
         """Close a comm that the front end has just opened."""
         origin = self.remember(parent)
+        self._refused = str(content.get("comm_id"))
         closing: dict[str, Any] = {"comm_id": content.get("comm_id"), "data": {}}
         self._send("comm_close", closing, origin=origin)
+
+    def is_refused(self, content: dict[str, Any]) -> bool:
+        """Tell whether a message is for the comm that was refused: its sender did not know yet."""
+        return content.get("comm_id") == self._refused
 
     def opened_by_front_end(self, content: dict[str, Any]) -> None:
         """Take note of a comm that the front end opened to the session."""

@@ -176,6 +176,8 @@ class RequestsKernel(IPythonKernel):
         if lane is not None and self._relay.is_ambiguous(kind, content):
             self._relay.refuse(content, parent)
             return
+        if self._relay.is_refused(content):
+            return
         if lane is None or not self._relay.is_remote(kind, content, lane):
             self._tell_here(kind, stream, ident, parent)
         else:

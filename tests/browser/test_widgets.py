@@ -151,7 +151,7 @@ def test_a_figure_of_ipympl_draws_and_answers_the_mouse(sheet):
 
     # The place under the pointer is computed in the session.
     expect(cell.outputs).to_contain_text(re.compile(r"[xy, ()=]+-?\d"))
-    sheet.run("plt.close(figure)\n%matplotlib inline")
+    sheet.run("%matplotlib inline")
 
 
 def test_a_bar_of_tqdm_moves_while_the_cell_runs(sheet):

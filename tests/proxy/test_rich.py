@@ -432,3 +432,15 @@ async def test_widgets_of_this_process_and_of_the_session_live_side_by_side(note
 
     assert here.result == "7"
     assert {local, comm_id} <= set(listed)
+
+
+async def test_who_asks_for_all_widgets_of_both_sides_is_told_to_ask_for_each(notebook, comm_id):
+    await notebook.run("%%local\nimport ipywidgets\none_here = ipywidgets.IntSlider()")
+    target = {"comm_id": "all", "target_name": "jupyter.widget.control", "data": {}}
+    opened = await notebook.tell("comm_open", target)
+    asked = await notebook.tell(
+        "comm_msg", {"comm_id": "all", "data": {"method": "request_states"}}
+    )
+
+    assert [c["comm_id"] for c in opened.of("comm_close")] == ["all"]
+    assert asked.messages == []
