@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import __version__, specs
+from . import __version__, cli_apps, specs
 from .errors import BackendError, ConfigError
 
 _HIDDEN = ("--secret-key", "--secret", "--password")
@@ -89,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_uninstall(add("uninstall", "Remove kernels that were installed by this program."))
     _add_login(add("login", "Log in to a Backend.AI cluster and remember it."))
     add("logout", "Forget the cluster that login has remembered.")
+    cli_apps.add_apps(add("apps", "List the apps of a session."))
+    cli_apps.add_app(add("app", "Open an app of a session at a port of this computer."))
     _add_doctor(add("doctor", "Tell what is configured, what answers, and what to do next."))
     commands.add_parser(_SERVE, help="serve sessions on this computer", add_help=False)
     return parser
@@ -279,6 +281,14 @@ def _doctor(options: argparse.Namespace) -> int:
     return 1 if doctor.has_problem(facts) else 0
 
 
+def _apps(options: argparse.Namespace) -> int:
+    return asyncio.run(cli_apps.apps(options, _say))
+
+
+def _app(options: argparse.Namespace) -> int:
+    return asyncio.run(cli_apps.app(options, _say, _warn))
+
+
 def _serve(words: list[str]) -> int:
     """Run the embedded manager, which has a command line of its own."""
     try:
@@ -299,6 +309,8 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "uninstall": _uninstall,
     "login": _login,
     "logout": _logout,
+    "apps": _apps,
+    "app": _app,
     "doctor": _doctor,
 }
 _SERVE = "serve"
@@ -310,6 +322,11 @@ _SERVE = "serve"
 def _say(*lines: str) -> None:
     for line in lines:
         print(_writable(line, sys.stdout.encoding), flush=True)
+
+
+def _warn(*lines: str) -> None:
+    for line in lines:
+        print(_writable(line, sys.stderr.encoding), file=sys.stderr, flush=True)
 
 
 def _say_failure(message: str, hint: str = "") -> None:

@@ -12,8 +12,9 @@ import json
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -86,6 +87,7 @@ class Client:
         self._http: aiohttp.ClientSession | None = None
         self._negotiating = asyncio.Lock()
         self._version = ""
+        self._tls: Any = None
         self._own_key = ""
         self._signing_keys: dict[tuple[str, str], bytes] = {}
 
@@ -190,7 +192,10 @@ class Client:
             ) as response:
                 self._observe(response.headers)
                 if response.status >= 300:
-                    raise self._refusal(response, await response.read(), call)
+                    said = await response.read()
+                    raise self.refusal(
+                        response.status, response.reason, response.headers, said, call.what
+                    )
                 yield response
         except BackendError:
             raise
@@ -251,11 +256,12 @@ class Client:
             except ValueError:
                 self.skew = None
 
-    def _refusal(
-        self, response: aiohttp.ClientResponse, body: bytes, call: Call[Any]
+    def refusal(
+        self, status: int, reason: str | None, headers: Mapping[str, str], body: bytes, what: str
     ) -> BackendError:
-        if response.status < 400:
-            location = response.headers.get("Location", "elsewhere")
+        """Return the error that an answer with a status of 300 or more means."""
+        if status < 400:
+            location = headers.get("Location") or headers.get("location") or "elsewhere"
             return ProtocolError(
                 f"{self.config.endpoint} is not the API: it sends us to {location}.",
                 hint="Check BACKEND_ENDPOINT.",
@@ -265,10 +271,10 @@ class Client:
         except ValueError:
             problem = None
         if not isinstance(problem, dict):
-            problem = {"title": f"HTTP {response.status} {response.reason or ''}".strip()}
-        error = from_problem(response.status, problem, what=call.what)
+            problem = {"title": f"HTTP {status} {reason or ''}".strip()}
+        error = from_problem(status, problem, what=what)
         if isinstance(error, RateLimited):
-            error.retry_after = _seconds(response.headers.get("Retry-After"))
+            error.retry_after = _seconds(headers.get("Retry-After"))
         if error.status == 401 and self.config.endpoint_type == "session":
             return Unauthorized(
                 f"You are not logged in at {self.config.endpoint}, or no longer.",
@@ -307,6 +313,45 @@ class Client:
         call = calls.follow_events(session_id, name, owner=owner)
         async with self._request(call, None) as response:
             yield read_events(response.content)
+
+    async def fetch(self, call: Call[None]) -> tuple[str, bytes]:
+        """Send a call whose answer is no JSON; return its content type and its bytes.
+
+        Raises:
+            ConnectError, APIError: As `send`, but it is not sent again.
+        """
+        if not self._version:
+            await self._negotiate()
+        async with self._request(call, _body(call)) as response:
+            return response.headers.get("Content-Type", ""), await response.read()
+
+    async def handshake(self, call: Call[None]) -> Handshake:
+        """Return what opens a websocket for *call*, signed now; nothing but the version is asked for.
+
+        Raises:
+            As `send`.
+        """
+        from yarl import URL
+
+        if not self._version:
+            await self._negotiate()
+        url = URL(self.config.endpoint + self._func_prefix(call) + call.path, encoded=True)
+        assert url.host is not None and url.port is not None
+        headers = self._headers(call, url.raw_path_qs, _host(url), None)
+        return Handshake(
+            url.host, url.port, url.scheme == "https", url.raw_path_qs, _host(url), headers
+        )
+
+    def tls(self) -> Any:
+        """Return the TLS context of a connection; made once, because it takes tens of milliseconds."""
+        if self._tls is None:
+            import ssl
+
+            self._tls = ssl.create_default_context()
+            if not self.config.verify_tls:
+                self._tls.check_hostname = False
+                self._tls.verify_mode = ssl.CERT_NONE
+        return self._tls
 
     # -- version ------------------------------------------------------------------------------
 
@@ -398,6 +443,25 @@ def _body(call: Call[Any]) -> _Body | None:
         data = calls.encode_parts(call.parts, boundary)
         return _Body(f"multipart/form-data; boundary={boundary}", data)
     return None if call.body is None else _Body("application/json", msgspec.json.encode(call.body))
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """Where and with which headers a websocket is opened.
+
+    Attributes:
+        host: To connect to, with ``port``.
+        path: Path and query.
+        host_header: The ``Host`` header, over which the request is signed.
+        headers: The others; they are the credentials.
+    """
+
+    host: str
+    port: int
+    is_tls: bool
+    path: str
+    host_header: str
+    headers: Mapping[str, str] = field(repr=False)
 
 
 def _login_refused(slug: str, details: str) -> Unauthorized:

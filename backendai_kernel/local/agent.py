@@ -24,7 +24,9 @@ from typing import Any, BinaryIO
 
 from .coderunner import AgentFailure, CodeRunner
 from .environment import environment_of
+from .keys import has_sshd, write_keys
 from .processes import end_all
+from .services import Sshd
 
 __all__ = ["AgentFailure", "Container", "ContainerSpec", "start_container"]
 
@@ -96,6 +98,7 @@ class Container:
     Attributes:
         spec: What it was made from.
         ended: Done when nothing of it runs any more; the exit status of its runner.
+        sshd: Its SSH server.
     """
 
     def __init__(self, spec: ContainerSpec) -> None:
@@ -113,6 +116,9 @@ class Container:
         self._log.write(f"Kernel started at: {datetime.now(UTC):%FT%T+00:00}\n".encode())
         if self.spec.bootstrap_script is not None:
             (self.spec.work / "bootstrap.sh").write_text(self.spec.bootstrap_script)
+        if has_sshd():
+            await asyncio.to_thread(write_keys, self.spec.work)
+        self.sshd = Sshd(self._folder, self.spec.work, self._environ(), _module_path(), self._log)
         self._ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._completions: list[asyncio.Future[bytes]] = []
         ours, theirs = socket.socketpair()
@@ -160,20 +166,7 @@ class Container:
             f"--patience={spec.patience}",
             "--exit-codes" if spec.exit_codes else "--no-exit-codes",
             cwd=spec.work,
-            env=environment_of(
-                os.environ,
-                session_id=spec.session_id,
-                kernel_id=spec.kernel_id,
-                name=spec.name,
-                image=spec.image,
-                access_key=spec.access_key,
-                work=spec.work,
-                python=spec.python,
-                slots=spec.slots,
-                given=spec.environ,
-                service_ports=spec.service_ports,
-                preopen_ports=spec.preopen_ports,
-            ),
+            env=self._environ(),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
@@ -181,10 +174,28 @@ class Container:
             start_new_session=True,
         )
 
+    def _environ(self) -> dict[str, str]:
+        spec = self.spec
+        return environment_of(
+            os.environ,
+            session_id=spec.session_id,
+            kernel_id=spec.kernel_id,
+            name=spec.name,
+            image=spec.image,
+            access_key=spec.access_key,
+            work=spec.work,
+            python=spec.python,
+            slots=spec.slots,
+            given=spec.environ,
+            service_ports=spec.service_ports,
+            preopen_ports=spec.preopen_ports,
+        )
+
     async def _wait(self) -> None:
         """Own the process tree: see it end, and that nothing of it is left."""
         status = await self._process.wait()
         await asyncio.to_thread(end_all, self.spec.kernel_id, self._process.pid)
+        await self.sshd.ended()
         self._link.close()
         self._executing.clear()
         for asked in self._completions:

@@ -15,6 +15,8 @@ from ..slots import format_size, parse_size
 from . import problems
 from .core import DOMAIN, GROUP, GROUP_ID, SCALING_GROUP, Core, answer, json_body, owner
 from .images import LocalImage
+from .keys import has_sshd
+from .services import SSHD, SSHD_PORT
 from .sessions import SessionRecord, Wanted
 
 DEFAULT_SHMEM = Decimal(64 * 2**20)
@@ -83,8 +85,9 @@ def _reused(core: Core, record: SessionRecord) -> dict[str, Any]:
 
 
 def service_ports(record: SessionRecord) -> list[dict[str, Any]]:
-    """Return the apps that a session really offers: the ports it was asked to open."""
-    return [
+    """Return the apps that a session really offers: SSH, and the ports it was asked to open."""
+    intrinsic = [{"name": SSHD, "protocol": "tcp", "ports": [SSHD_PORT]}] if has_sshd() else []
+    return intrinsic + [
         {"name": str(port), "protocol": "preopen", "ports": [port]}
         for port in record.wanted.preopen_ports
     ]

@@ -281,3 +281,20 @@ def method_not_allowed() -> Problem:
 
 def not_found(title: str, code: str, msg: str | None = None, *, data: Any = None) -> Problem:
     return Problem(404, "object-not-found", title, code, msg, data=data)
+
+
+def no_such_app(msg: str) -> Problem:
+    """No app of that name, told as ``session:app`` (recording 44)."""
+    return not_found("No such app service.", "backendai_read_not-found", msg)
+
+
+def app_failed(reason: str) -> Problem:
+    """The app could not be started (API reference 5.3)."""
+    return Problem(
+        500,
+        "internal-server-error",
+        "Internal server error.",
+        "backendai_generic_internal-error",
+        msg="Failed to launch the app service",
+        data=reason,
+    )

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from . import creation, graphql, operations, resources, stream, transfer, weblogin
+from . import creation, graphql, operations, resources, stream, tcpproxy, transfer, weblogin
 from .core import Core
 from .faults import Faults
 
@@ -73,6 +73,9 @@ def add_routes(app: web.Application, core: Core, faults: Faults) -> None:
     async def execute(request: web.Request) -> web.StreamResponse:
         return await stream.websocket_execute(core, faults, request)
 
+    async def tcp_proxy(request: web.Request) -> web.StreamResponse:
+        return await tcpproxy.tcp_proxy(core, faults, request)
+
     async def events(request: web.Request) -> web.StreamResponse:
         return await stream.session_events(core, faults, request)
 
@@ -83,3 +86,5 @@ def add_routes(app: web.Application, core: Core, faults: Faults) -> None:
             app.router.add_route(method, prefix + path, bind(handler))
         app.router.add_route("GET", prefix + "/stream/session/{session}/execute", execute)
         app.router.add_route("GET", prefix + "/events/session", events)
+        for kind in ("tcpproxy", "httpproxy"):  # one implementation under two paths
+            app.router.add_route("GET", f"{prefix}/stream/session/{{session}}/{kind}", tcp_proxy)

@@ -3,6 +3,7 @@
 A `Call` is a value; `backendai_kernel.client.Client` sends it. Paths are relative to the endpoint.
 """
 
+from .apps import list_apps, open_app
 from .base import Call, Part, encode_parts
 from .graphql import (
     SessionDetails,
@@ -26,7 +27,15 @@ from .resources import (
     list_folders,
     list_scaling_groups,
 )
-from .running import MOST_PARTS, PART_LIMIT, execute, interrupt, list_files, upload_files
+from .running import (
+    MOST_PARTS,
+    PART_LIMIT,
+    download_files,
+    execute,
+    interrupt,
+    list_files,
+    upload_files,
+)
 from .sessions import (
     create_session,
     destroy_session,
@@ -55,6 +64,7 @@ __all__ = [
     "check_presets",
     "create_session",
     "destroy_session",
+    "download_files",
     "encode_parts",
     "execute",
     "follow_events",
@@ -66,6 +76,7 @@ __all__ = [
     "get_status_history",
     "get_version",
     "interrupt",
+    "list_apps",
     "list_files",
     "list_folders",
     "list_images",
@@ -73,6 +84,7 @@ __all__ = [
     "list_sessions",
     "login",
     "logout",
+    "open_app",
     "rename_session",
     "restart_session",
     "upload_files",
