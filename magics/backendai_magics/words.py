@@ -118,8 +118,9 @@ def split(line: str) -> list[str]:
 
 
 def did_you_mean(word: str, known: Iterable[str], *, otherwise: str) -> str:
-    """Return the question whether a close word was meant."""
+    """Return the question whether a close word was meant; dashes before it are not compared."""
     import difflib
 
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"Did you mean {close[0]}?" if close else otherwise
+    bare = {name.lstrip("-"): name for name in known}
+    close = difflib.get_close_matches(word.lstrip("-"), list(bare), n=1)
+    return f"Did you mean {bare[close[0]]}?" if close else otherwise

@@ -283,6 +283,7 @@ ROWS = [
     # -- mistakes
     fails("pss", ConfigError, "Did you mean ps?"),
     fails("ps --runing", ConfigError, "Did you mean --running?"),
+    fails("run python --cpu 3", ConfigError, "`%bai run -h` lists its options."),
     fails("ps extra", ConfigError, "no place for 'extra'"),
     fails("info", ConfigError, "SESSION is missing"),
     fails("ps 'open", ConfigError, "not closed"),
