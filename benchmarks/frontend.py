@@ -31,12 +31,14 @@ class Cell:
         texts: Text of the streams, each with the monotonic time in seconds at which it came.
         kinds: Types of the messages on the broadcast channel, in order.
         status: Of the reply.
+        result: Text of the cell's value.
     """
 
     seconds: float = 0.0
     texts: list[tuple[float, str]] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
     status: str = ""
+    result: str = ""
 
     @property
     def text(self) -> str:
@@ -106,15 +108,37 @@ class Frontend:
 
     def run(self, code: str, on_text: Callable[[str], None] = lambda text: None) -> Cell:
         """Run a cell to its end; *on_text* is told of each text as it comes."""
+        return self._follow("execute_request", _cell(code), on_text)
+
+    def tell(self, kind: str, content: dict[str, Any]) -> Cell:
+        """Send a message that has no reply, such as a widget's, and follow it to its end."""
+        return self._follow(kind, content, lambda text: None, has_reply=False)
+
+    def ask(self, kind: str, content: dict[str, Any]) -> dict[str, Any]:
+        """Send a request and return the content of its reply."""
+        own = self._wire.send(self._shell, kind, content)["header"]["msg_id"]
+        while self._shell.poll(PATIENCE * 1000):
+            message = self._receive(self._shell)
+            if message["parent_header"].get("msg_id") == own:
+                return dict(message["content"])
+        raise TimeoutError(f"no answer to {kind}")
+
+    def _follow(
+        self,
+        kind: str,
+        content: dict[str, Any],
+        on_text: Callable[[str], None],
+        *,
+        has_reply: bool = True,
+    ) -> Cell:
         cell = Cell()
         began = time.monotonic()
-        request = self._wire.send(self._shell, "execute_request", _cell(code))
-        own = request["header"]["msg_id"]
-        is_idle = is_replied = False
+        own = self._wire.send(self._shell, kind, content)["header"]["msg_id"]
+        is_idle, is_replied = False, not has_reply
         while not (is_idle and is_replied):
             ready = dict(self._poller.poll(PATIENCE * 1000))
             if not ready:
-                raise TimeoutError(f"no end of: {code[:60]}")
+                raise TimeoutError(f"no end of: {str(content)[:60]}")
             if self._iopub in ready:
                 message = self._receive(self._iopub)
                 if message["parent_header"].get("msg_id") == own:
@@ -138,6 +162,8 @@ class Frontend:
         if kind == "stream":
             cell.texts.append((time.monotonic(), content["text"]))
             on_text(content["text"])
+        if kind == "execute_result":
+            cell.result = content["data"]["text/plain"]
         return kind == "status" and content["execution_state"] == "idle"
 
     def interrupt(self) -> None:

@@ -22,6 +22,8 @@ from pathlib import Path
 
 from commands import official_command, ps_rows
 from frontend import OURS, PLAIN, Frontend
+from live import live_rows
+from rich import rich_rows
 from table import Row, in_turn
 
 from backendai_kernel.local import discovery
@@ -51,6 +53,9 @@ class Bench:
             "proxy": own | {"BACKEND_ENDPOINT": stub} | keys,
             "whole": own | local,
         }
+        if os.environ.get("BACKEND_ENDPOINT"):
+            given = {k: v for k, v in os.environ.items() if k.startswith("BACKEND_")}
+            self.environ["cluster"] = own | given
 
     def rounds(self, number: int) -> range:
         return range(max(3, round(number * self._rounds)))
@@ -180,6 +185,18 @@ class Bench:
         yield Row("… to the manager's endpoint, ms", "", f"{hit:.1f}", hit, 10)
         yield in_turn("interrupt to reply, whole", [t[::2] for t in taken], 1e3, "ms", None)
 
+    def rich(self) -> Iterator[Row]:
+        """Pictures, display updates, a slider, completion."""
+        with self.kernels("direct", "whole") as pair:
+            yield from rich_rows(pair, self.rounds(7), self.rounds(60))
+
+    def live(self) -> Iterator[Row]:
+        """Requests of cells that run for half a minute, here and on a cluster that is set up."""
+        for name, where in (("whole", "embedded"), ("cluster", "cluster")):
+            if name in self.environ:
+                with self.kernels(name) as [kernel]:
+                    yield from live_rows(kernel, where, 30, self.rounds(7))
+
 
 # -- the managers -----------------------------------------------------------------------------
 
@@ -220,7 +237,7 @@ def embedded(state: Path) -> Iterator[dict[str, str]]:
 
 # -- the table --------------------------------------------------------------------------------
 
-GROUPS = ("start", "trip", "line", "flood", "interrupt", "ps")
+GROUPS = ("start", "trip", "line", "flood", "interrupt", "rich", "live", "ps")
 
 
 def main() -> int:
