@@ -158,11 +158,12 @@ class Replay:
         was, now = result_of(exchange["answer"].get("json")), result_of(answer.body)
         if not was or not now or (was["status"], now["status"]) != ("finished", "continued"):
             return answer
-        again = {"mode": "continue", "code": "", "runId": now["runId"], "run_id": now["runId"]}
+        run_id = now["runId"] or was["runId"]  # 27: the server may have let go of its name
+        again = {"mode": "continue", "code": "", "runId": run_id, "run_id": run_id}
         later = await self._send(exchange | {"json": again})
         if (result := result_of(later.body)) is not None:
             result["console"] = now["console"] + result["console"]
-            self._open_runs.discard(now["runId"])
+            self._open_runs.discard(run_id)
         return later
 
     async def _send(self, exchange: dict[str, Any]) -> Answer:

@@ -54,6 +54,15 @@ async def test_a_display_is_updated_and_outputs_are_cleared(notebook):
     assert cell.of("clear_output") == [{"wait": True}]
 
 
+async def test_ten_thousand_updates_come_whole_and_in_order(notebook):
+    cell = await notebook.run(
+        "handle = display(0, display_id=True)\nfor i in range(10_000): handle.update(i)"
+    )
+    updates = [c["data"]["text/plain"] for c in cell.of("update_display_data")]
+
+    assert updates == [str(i) for i in range(10_000)]
+
+
 async def test_a_bundle_comes_with_all_its_types_and_their_metadata(notebook):
     data = {"text/html": "<b>x</b>", "text/plain": "x", "application/vnd.x+json": {"k": [1, None]}}
     cell = await notebook.run(f"display({data!r}, raw=True, metadata={{'text/html': {{'a': 1}}}})")
