@@ -25,6 +25,7 @@ from .. import __version__
 from ..errors import BackendError, ConfigError
 from ..portal import Portal
 from . import inputs
+from .packing import packed
 from .requests import RequestsKernel, maybe
 from .routing import Misplaced, route
 
@@ -221,7 +222,11 @@ class BackendKernel(RequestsKernel):
         def send(kind: str, content: dict[str, Any]) -> None:
             assert self.session is not None
             self.session.send(
-                self.iopub_socket, kind, content, parent=parent, ident=self._topic(kind)
+                self.iopub_socket,
+                kind,
+                packed(content),  # type: ignore[arg-type]  # bytes are taken as they are
+                parent=parent,
+                ident=self._topic(kind),
             )
 
         return send

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..protocol.envelope import Message
 from ..protocol.run import Event, Media, Text
+from .packing import packed
 
 if TYPE_CHECKING:
     from .lanes import QueryLane
@@ -97,7 +98,7 @@ class Relay:
         kernel.session.send(
             kernel.iopub_socket,
             kind,
-            content,
+            packed(content),
             parent=parent,
             ident=topic,
             buffers=buffers or None,

@@ -71,9 +71,12 @@ class Output:
         count = (len(body) + PART - 1) // PART
         for index in range(count):
             part = body[index * PART : (index + 1) * PART]
-            mark = (VERSION, self.nonce, self.number, index, count, zlib.crc32(part))
-            comment = "<!--bai:%d:%s:%d:%d:%d:%d:" % mark + base64.b64encode(part).decode() + "-->"
-            content = {"data": {"image/svg+xml": comment}, "metadata": {}, "transient": {}}
+            mark = (VERSION, self.nonce.encode(), self.number, index, count, zlib.crc32(part))
+            comment = b"<!--bai:%d:%s:%d:%d:%d:%d:" % mark + base64.b64encode(part) + b"-->"
+            # As JSON at once: it has nothing to escape, and of a picture there are megabytes.
+            content = b'{"data":{"image/svg+xml":"' + comment + b'"},"metadata":{},"transient":{}}'
+            if "json" not in self.session.packer:
+                content = json.loads(content)
             self.send_raw(self.kernel.iopub_socket, "display_data", content, parent=self.parent)
 
     def flush_late(self):
