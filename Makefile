@@ -8,6 +8,8 @@ VENV ?= .venv
 DEMO ?= build/demo
 IPYKERNEL ?= 7.0.1
 QUICK := tests/protocol tests/local tests/proxy $(wildcard tests/test_*.py)
+WORKERS ?= 4
+APART := alone or cluster or official
 only ?=
 
 # A Python that is new enough and can make an environment; a name may exist and still not start.
@@ -53,8 +55,15 @@ fix: $(READY) ## format, and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Several files of tests at once, since most tests wait; then those that must have the computer
+# (or the cluster) for themselves.
 test: $(READY) ## the tests; only="-k input" for some of them
+ifeq ($(strip $(only)),)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not ($(APART) or browser)"
+	$(BIN)/python -m pytest -m "($(APART)) and not browser"
+else
 	$(BIN)/python -m pytest $(only)
+endif
 
 pinned: $(READY) ## the tests with sessions of old and new Pythons, which it makes first
 	$(BIN)/python tests/pinned/make.py

@@ -29,7 +29,7 @@ PLAIN: list[Any] = [
     {"a": 1, 2: "b", (1, 2): [None]},
     (1, 2),
     {1, 2},
-    frozenset("ab"),
+    frozenset("a"),
     b"\x00\xff",
     bytearray(b"x"),
     3 + 4j,

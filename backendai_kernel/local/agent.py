@@ -114,34 +114,15 @@ class Container:
         self._folder = Path(tempfile.mkdtemp(prefix="bai-"))  # short: socket names are limited
         self._log: BinaryIO = (self._folder / "container.log").open("a+b", buffering=0)
         self._log.write(f"Kernel started at: {datetime.now(UTC):%FT%T+00:00}\n".encode())
-        if self.spec.bootstrap_script is not None:
-            (self.spec.work / "bootstrap.sh").write_text(self.spec.bootstrap_script)
-        if has_sshd():
-            await asyncio.to_thread(write_keys, self.spec.work)
-        self.sshd = Sshd(self._folder, self.spec.work, self._environ(), _module_path(), self._log)
-        self._ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._completions: list[asyncio.Future[bytes]] = []
-        ours, theirs = socket.socketpair()
-        self._link, _ = await asyncio.get_running_loop().create_unix_connection(
-            lambda: _Wire(self._deliver), sock=ours
-        )
         try:
-            self._runs = CodeRunner(
-                self._send,
-                pause=self._link.pause_reading,
-                resume=self._link.resume_reading,
-                keeps_steps=self.spec.keeps_steps,
-            )
-            self._process = await self._spawn(theirs)
+            await self._prepare()
+            await self._launch()
         except BaseException as exc:  # a cancellation too: nobody may wait for this session
-            self._link.close()
             self._forget()
             self.ended.set_result(_NOT_STARTED)
             if isinstance(exc, OSError):
                 raise AgentFailure(f"the runner did not start: {exc}") from exc
             raise
-        finally:
-            theirs.close()
         self._end = asyncio.create_task(self._wait())
         first: set[asyncio.Future[Any]] = {self._ready, self._end}
         try:
@@ -152,6 +133,33 @@ class Container:
         if not self._ready.done():
             raise AgentFailure(f"the runner did not start:\n{self.logs()}")
         self._interpreter = self._ready.result()
+
+    async def _prepare(self) -> None:
+        if self.spec.bootstrap_script is not None:
+            (self.spec.work / "bootstrap.sh").write_text(self.spec.bootstrap_script)
+        if has_sshd():
+            await asyncio.to_thread(write_keys, self.spec.work)
+        self.sshd = Sshd(self._folder, self.spec.work, self._environ(), _module_path(), self._log)
+
+    async def _launch(self) -> None:
+        self._ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._completions: list[asyncio.Future[bytes]] = []
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._link, _ = await asyncio.get_running_loop().create_unix_connection(
+                lambda: _Wire(self._deliver), sock=ours
+            )
+            try:
+                self._runs = CodeRunner(
+                    self._send,
+                    pause=self._link.pause_reading,
+                    resume=self._link.resume_reading,
+                    keeps_steps=self.spec.keeps_steps,
+                )
+                self._process = await self._spawn(theirs)
+            except BaseException:
+                self._link.close()
+                raise
 
     async def _spawn(self, theirs: socket.socket) -> asyncio.subprocess.Process:
         spec = self.spec

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from decimal import Decimal
 from pathlib import Path
 
@@ -156,6 +158,26 @@ async def test_cancelling_a_start_leaves_nothing(tmp_path: Path) -> None:
         await start
 
     assert alive(wanted.kernel_id) == set()
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3, 4, 6, 8])
+async def test_cancelling_a_start_in_its_first_turns_leaves_nothing(
+    tmp_path: Path, turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = tmp_path / "t"
+    folders.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folders))
+    wanted = spec(tmp_path / "work")
+    start = asyncio.create_task(start_container(wanted))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    gc.collect()  # a file that was left open warns here, and a warning is an error
+
+    assert alive(wanted.kernel_id) == set()
+    assert list(folders.iterdir()) == []
 
 
 async def test_a_python_that_does_not_exist_is_a_failure(tmp_path: Path) -> None:

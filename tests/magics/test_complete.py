@@ -84,6 +84,7 @@ def test_other_lines_are_left_to_ipython(notebook):
     assert "baiser" in offered(notebook, "bais")
 
 
+@pytest.mark.alone
 def test_a_slow_server_does_not_hold_up_the_key(notebook, manager):
     notebook.shell.extension_manager.reload_extension("bai")  # nothing is in the cache
     slow = manager.faults.delay(1.0, path="/admin/gql")

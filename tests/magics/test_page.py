@@ -53,6 +53,7 @@ def test_a_page_without_marks_is_refused():
         filled("nothing")
 
 
+@pytest.mark.alone
 def test_loading_brings_in_nothing_heavy_and_takes_no_time():
     runs = []
     for _ in range(3):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from .frontend import environment_for, open_notebook, spent
 
 
+@pytest.mark.alone
 async def test_kernel_info_needs_no_server(notebook, manager):
     began = time.monotonic()
     info = await notebook.ask("kernel_info")

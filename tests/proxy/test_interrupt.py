@@ -36,6 +36,7 @@ async def notebook(request, manager: LocalManager, folder) -> AsyncIterator[Note
         yield notebook
 
 
+@pytest.mark.alone
 async def test_running_code_is_interrupted_in_half_a_second(notebook):
     latencies = []
     for _ in range(5):
@@ -50,6 +51,7 @@ async def test_running_code_is_interrupted_in_half_a_second(notebook):
     assert (await notebook.run("'alive'")).result == "'alive'"
 
 
+@pytest.mark.alone
 async def test_a_cell_that_awaits_is_interrupted_in_half_a_second(notebook):
     """A plain ipykernel notices when its loop wakes for another reason."""
     latencies = []

@@ -192,6 +192,7 @@ async def test_names_of_the_session_are_completed_with_their_types(notebook):
     assert known["type"] == "instance"
 
 
+@pytest.mark.alone
 async def test_while_a_cell_runs_completion_answers_at_once_with_the_names_from_before(notebook):
     await notebook.run("known_before = 1")
     cell = await notebook.started("time.sleep(60)")
@@ -247,6 +248,7 @@ async def test_a_question_of_the_user_is_not_disturbed_by_live_output(notebook):
     assert cell.stdout == "0\n1\n2\n0\n1\n2\nAda you\n"
 
 
+@pytest.mark.alone
 async def test_a_silent_cell_costs_no_more_than_its_polls(notebook, manager):
     since = len(manager.requests)
     await notebook.run("time.sleep(2.5)")
