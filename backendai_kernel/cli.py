@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_uninstall(add("uninstall", "Remove kernels that were installed by this program."))
     _add_login(add("login", "Log in to a Backend.AI cluster and remember it."))
     add("logout", "Forget the cluster that login has remembered.")
+    _add_gc(add("gc", "End the sessions that killed kernels left behind."))
     cli_apps.add_apps(add("apps", "List the apps of a session."))
     cli_apps.add_app(add("app", "Open an app of a session at a port of this computer."))
     _add_doctor(add("doctor", "Tell what is configured, what answers, and what to do next."))
@@ -152,6 +153,16 @@ def _add_login(parser: argparse.ArgumentParser) -> None:
         "--secret-from-stdin",
         action="store_true",
         help="read secret key or password as the first line of standard input",
+    )
+
+
+def _add_gc(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-n", "--dry-run", action="store_true", help="tell what there is, end nothing")
+    add(
+        *("-a", "--all"),
+        action="store_true",
+        help="also of kernels that may come back, and of other computers that have fallen silent",
     )
 
 
@@ -281,6 +292,18 @@ def _doctor(options: argparse.Namespace) -> int:
     return 1 if doctor.has_problem(facts) else 0
 
 
+def _gc(options: argparse.Namespace) -> int:
+    from .orphans import FAILED, collect
+    from .outcomes import orphan_table
+
+    outcomes = asyncio.run(
+        collect(os.environ, cwd=Path.cwd(), is_dry=options.dry_run, is_all=options.all)
+    )
+    text = repr(orphan_table(outcomes, is_dry=options.dry_run))
+    _say(*text.replace("`%bai gc`", "`backendai-kernel gc`").splitlines())
+    return 1 if any(each.outcome == FAILED for each in outcomes) else 0
+
+
 def _apps(options: argparse.Namespace) -> int:
     return asyncio.run(cli_apps.apps(options, _say))
 
@@ -309,6 +332,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "uninstall": _uninstall,
     "login": _login,
     "logout": _logout,
+    "gc": _gc,
     "apps": _apps,
     "app": _app,
     "doctor": _doctor,

@@ -10,6 +10,7 @@ import msgspec
 
 from .config import Config
 from .errors import ConfigError
+from .expiry import read_deadlines
 from .listing import Listed, Query
 from .model import Image, Session, SessionDetail
 from .resources import Resources, SlotUse
@@ -166,13 +167,7 @@ def _when(when: Any) -> str:
 
 def _idle(text: str | None) -> str:
     """Return when which idle check ends the session, if one does."""
-    told = msgspec.json.decode(text or "{}")
-    words = []
-    for name, check in told.items() if isinstance(told, dict) else ():
-        remaining = check.get("remaining") if isinstance(check, dict) else None
-        if isinstance(remaining, int | float) and remaining >= 0:
-            words.append(f"{name.replace('_', ' ')}: ends in {int(remaining // 60)} min")
-    return ", ".join(words)
+    return ", ".join(map(str, read_deadlines(text)))
 
 
 # -- images and resources ---------------------------------------------------------------------

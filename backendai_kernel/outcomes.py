@@ -10,7 +10,9 @@ from typing import Any
 from .describe import COLUMNS
 from .doctor import OK, PROBLEM, WARNING, Fact, has_problem
 from .ending import Ended
+from .leases import Standing
 from .model import SessionDetail
+from .orphans import ENDED, FAILED, GONE, KEPT, Orphan
 from .perform import Outcome
 from .slots import format_slots
 from .tables import Column, Facts, Table
@@ -26,6 +28,30 @@ def ended_table(outcomes: Sequence[Ended]) -> Table[Ended]:
         ),
     )
     return Table("Sessions", tuple(outcomes), columns)
+
+
+def orphan_table(outcomes: Sequence[Orphan], *, is_dry: bool = False) -> Table[Orphan]:
+    """Return what became of sessions that may have been left behind."""
+    columns: tuple[Column[Orphan], ...] = (
+        Column("name", "Session", lambda o: o.name),
+        Column("outcome", "Outcome", lambda o: o.outcome, lambda word: f"{_MARKS[word]} {word}"),
+        Column("note", "Why", lambda o: o.note),
+        Column("notebook", "Notebook", lambda o: o.found.terms.notebook),
+        Column(
+            "session_id", "Id", lambda o: o.session_id, lambda i: i[:8], tip=lambda o: o.session_id
+        ),
+    )
+    shown = [each for each in outcomes if each.found.standing is not Standing.HELD]
+    held = len(outcomes) - len(shown)
+    note = f"{held} more belong to kernels that run." if held else ""
+    waiting = sum(each.is_orphan and each.outcome == KEPT for each in shown)
+    if is_dry and waiting:
+        note = " ".join(filter(None, ["Nothing was ended; `%bai gc` does it.", note]))
+    empty = "Nothing was left behind."
+    return Table("Left behind", tuple(shown), columns, note=note, empty=empty)
+
+
+_MARKS = {ENDED: "✓", GONE: "✓", KEPT: "·", FAILED: "✗"}
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -17,8 +17,10 @@ import pytest
 from backendai_kernel import cli, specs
 from backendai_kernel.client import Client
 from backendai_kernel.config import Config
+from backendai_kernel.leases import Lease, Terms
 from backendai_kernel.local.auth import KeyPair
 from backendai_kernel.local.manager import LocalManager
+from backendai_kernel.start import Request, enqueue_session
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = "import sys; from backendai_kernel.cli import main; sys.exit(main())"
@@ -494,6 +496,25 @@ async def test_doctor_speaks_to_machines(command, manager: LocalManager):
         "facts"
     ]
     assert secret_is_nowhere(result, manager.secret_key, manager.access_key)
+
+
+async def test_gc_ends_what_a_killed_kernel_left_behind(command, manager: LocalManager):
+    command.environ |= pointing_at(manager)
+    nothing = await command("gc")
+    async with Client(Config.from_env(pointing_at(manager))) as client:
+        request = Request("python")
+        session, _ = await enqueue_session(client, request, "nb-00000000000000aa")
+    lease = Lease({"BACKENDAI_KERNEL_STATE": str(command.home / "state")}, session.name)
+    assert lease.hold()
+    lease.write(Terms(name=session.name, session_id=session.id))
+    lease.release()
+    looked = await command("gc", "--dry-run")
+    ended = await command("gc", "--all")
+    await next(iter(manager.registry)).over.wait()
+
+    assert (nothing.status, nothing.out) == (0, "Nothing was left behind.\n")
+    assert "`backendai-kernel gc` does it" in looked.out
+    assert (ended.status, "✓ ended" in ended.out) == (0, True)
 
 
 async def test_serve_serves_until_it_is_interrupted(command):

@@ -116,7 +116,7 @@ def test_a_detail_says_what_is_there_and_nothing_else():
     text = repr(facts)
 
     assert "sshd, ttyd" in text and "cpu=2 mem=1g" in text
-    assert "network timeout: ends in 5 min" in text
+    assert "ends in 5 min unless something runs in it" in text
     assert "Tag" not in text
     assert facts["name"] == "s" and facts.df().shape[0] == 1
 

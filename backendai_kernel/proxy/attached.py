@@ -44,15 +44,23 @@ class AttachedLane(QueryLane):
                 raise
             self.session, self._ended, self._begun_id = session, None, session.id
             self._watching = asyncio.create_task(self._watch(self.client, session))
+            self.upkeep.begin(self.client, session.id)
 
     async def close(self, *, restart: bool) -> None:
         """Leave the session as it is."""
         for task in (self._watching, self._following):
             if task is not None:
                 task.cancel()
+        self.upkeep.stop()
+        self._lease.release()
         if self.client is not None:
             await self.client.__aexit__(None, None, None)
             self.client = None
+
+    def _beat(self) -> None:
+        # One that another kernel left behind is not collected while somebody uses it.
+        if self._lease.is_there and self._lease.hold():
+            self._lease.beat()
 
     async def _destroy(self, session: ComputeSession) -> None:
         """Leave it alone: it is not ours to end."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from ..client import Client
 from ..connect import open_client
 from ..errors import APIError, BackendError, ConnectError, RunLost
+from ..leases import Lease, terms_here
 from ..protocol.envelope import Message
 from ..protocol.run import Event, Finished, InputRequest, Text
 from ..run import Run
@@ -23,6 +24,7 @@ from ..session import ComputeSession, destroy
 from ..slots import parse_words
 from ..start import Progress, Request, start_session
 from .kept import KeptNote
+from .upkeep import Upkeep
 
 Publish = Callable[[Event | Message], None]
 Ask = Callable[[InputRequest], Awaitable[str]]
@@ -98,11 +100,13 @@ class QueryLane:
         on_wait: Callable[[float], None] | None = None,
         on_late: Publish = lambda event: None,
         on_end: Callable[[], None] = lambda: None,
+        lease: Lease | None = None,
     ) -> None:
         """Prepare; nothing is sent.
 
         Args:
             wish: What kind of session is wanted.
+            lease: Of the session's name, where this process has begun to hold it.
             on_late: Takes what comes of a request that is over.
             on_end: Called when the session is gone, and with it all that it held.
         """
@@ -124,6 +128,8 @@ class QueryLane:
         self._following: asyncio.Task[None] | None = None
         self._kept = KeptNote(environ, wish.name)
         self._begun_id = ""  # of the last session that was had, or nearly so
+        self._lease = lease or Lease(environ, wish.name)
+        self.upkeep = Upkeep(self._beat, lambda: self.is_busy, self._touch)
 
     @property
     def is_open(self) -> bool:
@@ -153,8 +159,12 @@ class QueryLane:
                     on_wait=self._on_wait,
                 )
 
+            self._sign(self.client)
+
             def progress(now: Progress) -> None:
-                self._begun_id = now.session_id or self._begun_id
+                if now.session_id and now.session_id != self._begun_id:
+                    self._begun_id = now.session_id
+                    self._lease.note_session(now.session_id)
                 on_progress(now)
 
             request = Request(self.wish.image, wanted)
@@ -172,6 +182,30 @@ class QueryLane:
             self._kept.write(session.id)
             session.on_run = partial(self._kept.write, session.id)
             self._watching = asyncio.create_task(self._watch(self.client, session))
+            self.upkeep.begin(self.client, session.id)
+
+    def _sign(self, client: Client) -> None:
+        """Answer for the session on disk before the server is asked for it."""
+        if self._lease.hold():
+            config = client.config
+            terms = replace(
+                terms_here(self.wish.name, self._environ, self._lease.read()),
+                endpoint=config.endpoint,
+                access_key=config.access_key,
+                is_local=config.is_local,
+                image=self.wish.image,
+            )
+            self._lease.write(terms)
+
+    def _beat(self) -> None:
+        if self._lease.is_held:
+            self._lease.beat()
+        elif self.client is not None:  # another process had it, on its way out
+            self._sign(self.client)
+            self._lease.note_session(self._begun_id)
+
+    async def _touch(self) -> None:
+        await self.call("late", self._on_late)
 
     async def execute(self, code: str, head: Mapping[str, Any], publish: Publish, ask: Ask) -> None:
         """Run code to its end.
@@ -274,6 +308,7 @@ class QueryLane:
             raise RuntimeError("the lane is not open")
         if self._ended is not None:
             reason, self.session = self._ended, None
+            self.upkeep.stop()
             self._on_end()
             raise RunLost(
                 f"The session has ended since the last cell: {reason}.",
@@ -311,6 +346,7 @@ class QueryLane:
         for task in (self._watching, self._following):
             if task is not None:
                 task.cancel()
+        self.upkeep.stop()
         if restart:
             await self._leave_to_next()
         else:
@@ -342,7 +378,7 @@ class QueryLane:
 
     async def _end_session(self) -> None:
         """End the session that was had here, or that the kernel before its restart had."""
-        if left := self._kept.read().session_id:
+        if left := self._kept.read().session_id or self._lease.read().session_id:
             self._begun_id = self._begun_id or left
             self.client = self.client or await open_client(self._environ, cwd=self._cwd)
         ended = ""
@@ -354,6 +390,7 @@ class QueryLane:
                 if ended == self._begun_id:
                     break
         self._kept.forget()
+        self._lease.end()
 
     # -- the session's end --------------------------------------------------------------------
 
@@ -382,6 +419,7 @@ class QueryLane:
     async def _forget(self) -> None:
         if self._watching is not None:
             self._watching.cancel()
+        self.upkeep.stop()
         session, self.session = self.session, None
         self._on_end()
         if session is not None and self._ended is None:

@@ -1,7 +1,8 @@
-"""``rm``, ``logs``, ``events``, ``interrupt``, ``restart``, ``rename``: a session that is there."""
+"""``rm``, ``gc``, ``logs``, ``events``, ``interrupt``, ``restart``, ``rename``: a session that is there."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from backendai_kernel import ending, follow, listing
@@ -13,6 +14,7 @@ from backendai_kernel.start import session_name
 from backendai_kernel.tables import Facts, Text
 
 from .asked import Asked
+from .connection import here
 from .stage import Interrupted
 
 if TYPE_CHECKING:
@@ -38,6 +40,17 @@ def rm(asked: Asked) -> Any:
         )
 
     return ended_table(asked.use(work))
+
+
+def gc(asked: Asked) -> Any:
+    """End sessions that were left behind; return what became of each."""
+    from backendai_kernel.orphans import collect
+    from backendai_kernel.outcomes import orphan_table
+
+    options = asked.options
+    stage = asked.stage()
+    work = collect(os.environ, cwd=here(), is_dry=options.dry_run, is_all=options.all)
+    return orphan_table(stage.perform(work), is_dry=options.dry_run)
 
 
 def logs(asked: Asked) -> Any:

@@ -201,6 +201,15 @@ def _make(parser: Parser) -> None:
     )
 
 
+def _gc(parser: Parser) -> None:
+    parser.add("-n", "--dry-run", action="store_true", help="tell what there is, end nothing")
+    parser.add(
+        *("-a", "--all"),
+        action="store_true",
+        help="also of kernels that may come back, and of other computers that have fallen silent",
+    )
+
+
 def _start(parser: Parser) -> None:
     parser.add("image", metavar="IMAGE", completes="image", help="full reference or short name")
     _make(parser)
@@ -344,6 +353,13 @@ VERBS: dict[str, Verb] = {
             _rename,
             "lifecycle:rename",
             example="%bai rename train train-2",
+        ),
+        Verb(
+            "gc",
+            "Find the sessions that killed kernels left behind, and end them.",
+            _gc,
+            "lifecycle:gc",
+            example="%bai gc --dry-run",
         ),
         Verb(
             "images",

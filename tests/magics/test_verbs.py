@@ -280,6 +280,10 @@ ROWS = [
     Row("logs -f working", lambda c: c.value is None),
     Row("ps --dead --limit 20", lambda c: {"queued", "waits", "once"} <= set(names(c))),
     fails("rename working other", NotFound, "has ended"),
+    # -- what was left behind: here nothing was, `tests/test_orphans.py` has the rest
+    Row("gc", has("Nothing was left behind.")),
+    Row("gc --dry-run --all", has("Nothing was left behind.")),
+    fails("gc ported", ConfigError, "no place for 'ported'"),
     # -- mistakes
     fails("pss", ConfigError, "Did you mean ps?"),
     fails("ps --runing", ConfigError, "Did you mean --running?"),
