@@ -31,7 +31,7 @@ def _slots(session: Session) -> str:
     return format_slots(session.slots)
 
 
-def _image(reference: str | None) -> str | None:
+def short_image(reference: str | None) -> str | None:
     """Return an image without its registry, which is the same for all."""
     if not reference:
         return reference
@@ -50,7 +50,7 @@ COLUMNS: dict[str, Column[Session]] = {
             lambda word: f"{_MARKS.get(word, '◐')} {word}",
             tip=lambda s: s.status_info or "",
         ),
-        Column[Session]("image", "Image", lambda s: s.image, lambda text: _image(text) or ""),
+        Column[Session]("image", "Image", lambda s: s.image, lambda text: short_image(text) or ""),
         Column[Session]("occupying_slots", "Resources", _slots),
         Column[Session]("status_changed", "Changed", lambda s: s.status_changed, ago),
         Column[Session](

@@ -95,6 +95,17 @@ class Connection:
         finally:
             await client.__aexit__(None, None, None)
 
+    def place(self) -> str:
+        """Return where the server of the moment is, in a word or two.
+
+        Raises:
+            ConfigError: The settings make no sense.
+        """
+        from backendai_kernel.config import Config
+
+        config = Config.from_env(self._environ, cwd=here())
+        return "this computer" if config.is_local else config.endpoint.partition("://")[2]
+
     async def forget(self) -> None:
         """Close the client; the next use opens another."""
         if self._opening is None:

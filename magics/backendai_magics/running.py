@@ -78,7 +78,12 @@ def _ports(text: str | None) -> tuple[int, ...]:
     return tuple(ports)
 
 
-def _request(options: Any) -> Request:
+def read_request(options: Any) -> Request:
+    """Return the session that the words of ``run`` or ``start`` ask for.
+
+    Raises:
+        ConfigError: They make no sense.
+    """
     script = None
     if options.bootstrap_script:
         path = Path(options.bootstrap_script).expanduser()
@@ -110,7 +115,12 @@ def _request(options: Any) -> Request:
     )
 
 
-def _name(options: Any) -> str:
+def read_name(options: Any) -> str:
+    """Return the session's name, a made-up one where none is given.
+
+    Raises:
+        ConfigError: No session can have that name.
+    """
     name = options.name or f"bai-{secrets.token_hex(5)}"
     if session_name(name) != name:
         raise ConfigError(
@@ -126,7 +136,7 @@ def _name(options: Any) -> str:
 def start(asked: Asked) -> Any:
     """Start a session; return what it is."""
     options = asked.options
-    request, name = _request(options), _name(options)
+    request, name = read_request(options), read_name(options)
     stage = asked.stage()
 
     async def work(client: Client) -> Any:
@@ -227,8 +237,8 @@ def _program(asked: Asked) -> perform.Program:
         may_be_there = bool(options.session or options.mount or options.name)
         batch.check_program([file.name for file in files], steps.execute, may_be_there=may_be_there)
     return perform.Program(
-        None if options.session else _request(options),
-        _name(options),
+        None if options.session else read_request(options),
+        read_name(options),
         existing=options.session or "",
         code=code,
         steps=steps,

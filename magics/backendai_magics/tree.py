@@ -263,6 +263,20 @@ def _resources(parser: Parser) -> None:
     parser.add("-g", "--project", metavar="NAME", help="another project than your own")
 
 
+def _panel(parser: Parser) -> None:
+    from .panels import PARTS
+
+    add = parser.add
+    add(
+        "part",
+        nargs="?",
+        choices=PARTS,
+        metavar="PART",
+        help=f"one of {', '.join(PARTS)} (default: all of them, in tabs)",
+    )
+    add("--sidecar", action="store_true", help="beside the notebook; needs JupyterLab's sidecar")
+
+
 def _login(parser: Parser) -> None:
     add = parser.add
     add("--endpoint", metavar="URL", help="such as https://manager.example.com")
@@ -373,6 +387,13 @@ VERBS: dict[str, Verb] = {
             "Tell what you may use, what you use, and what is free.",
             _resources,
             "listings:resources",
+        ),
+        Verb(
+            "panel",
+            "Open a panel with sessions, a launcher and resources.",
+            _panel,
+            "panels.verb:panel",
+            example="%bai panel sessions",
         ),
         Verb(
             "attach",

@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,10 @@ ROWS = [
     ),
     Row("resources --project default", has("cuda.shares")),
     fails("resources -g nobody", APIError, "project"),
+    Row("panel", lambda c: "work" in repr(c.value) and "RESOURCE" in repr(c.value)),
+    Row("panel resources", lambda c: "<table" in c.value._repr_html_()),
+    fails("panel sesions", ConfigError, "invalid choice"),
+    *([] if find_spec("sidecar") else [fails("panel --sidecar", ConfigError, "no sidecar")]),
     Row("config", lambda c: c.value["manager"] == "26.4.16" and "{secret}" not in repr(c.value)),
     Row("doctor", lambda c: isinstance(c.value, Facts) and "keypair" in repr(c.value).lower()),
     Row("help", has("%bai VERB")),

@@ -8,11 +8,13 @@ from .base import Call, Part, encode_parts
 from .graphql import (
     SessionDetails,
     SessionPage,
+    ToldUsage,
     get_keypair,
     get_session,
     get_session_detail,
     list_images,
     list_sessions,
+    list_usage,
 )
 from .login import LOGIN, LoginAnswer, check_login, login, logout
 from .resources import (
@@ -60,6 +62,7 @@ __all__ = [
     "ScalingGroupUse",
     "SessionDetails",
     "SessionPage",
+    "ToldUsage",
     "check_login",
     "check_presets",
     "create_session",
@@ -82,6 +85,7 @@ __all__ = [
     "list_images",
     "list_scaling_groups",
     "list_sessions",
+    "list_usage",
     "login",
     "logout",
     "open_app",

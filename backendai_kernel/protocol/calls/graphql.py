@@ -119,6 +119,38 @@ def get_session_detail(session_id: str) -> Call[SessionDetails]:
     )
 
 
+class ToldStats(msgspec.Struct, frozen=True):
+    """What a container uses, as JSON text: name → ``current``, ``capacity``, ``pct`` …"""
+
+    live_stat: str | None = None
+
+
+class ToldUsage(msgspec.Struct, frozen=True):
+    """What a running session uses, and its idle checks as JSON text."""
+
+    id: str
+    name: str = ""
+    occupying_slots: str | None = None
+    idle_checks: str | None = None
+    containers: tuple[ToldStats, ...] | None = ()
+
+
+def list_usage(*, limit: int, access_key: str | None = None) -> Call[tuple[ToldUsage, ...]]:
+    """Ask what running sessions use; a server that keeps no such figures answers null (8.3)."""
+    query = (
+        "query($limit:Int!, $access_key: String) { compute_session_list(limit:$limit, offset:0, "
+        'status:"RUNNING", access_key:$access_key) '
+        "{ items { id name occupying_slots idle_checks containers { live_stat } } } }"
+    )
+    return _graphql(
+        query,
+        {"limit": limit, "access_key": access_key},
+        tuple[ToldUsage, ...],
+        ("compute_session_list", "items"),
+        "Asking what the sessions use",
+    )
+
+
 def list_images() -> Call[tuple[model.Image, ...]]:
     """List the images that sessions can be made from."""
     query = "query { images { name registry tag architecture aliases size_bytes labels { key value } } }"

@@ -1,0 +1,99 @@
+"""Panels: sessions, a launcher and resources to look at and to click, in a notebook's output.
+
+    from backendai_magics import panels
+
+    panels.show()            # everything, in tabs; the same as %bai panel
+    panels.sessions()        # one part
+
+A panel is one widget: values go to the page, intents come back. Where anywidget is missing, the
+same is shown once as a table (`Still`), and in a terminal as text.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+from backendai_kernel.errors import ConfigError
+
+PARTS = ("sessions", "launcher", "resources")
+"""The parts of a panel, in the order of its tabs."""
+
+_EXTRA = 'pip install "backendai-kernel[panels]"'
+
+
+def show(part: str = "", *, sidecar: bool = False, connection: Any = None) -> Any:
+    """Return a panel to be displayed as a cell's value.
+
+    Args:
+        part: One of `PARTS`; ``""`` for all of them.
+        sidecar: Beside the notebook, where JupyterLab's sidecar is installed; then there is nothing
+            to display in the cell, and ``None`` is returned.
+        connection: The way to the server; ``None``: that of ``%bai`` in this shell.
+
+    Raises:
+        ConfigError: There is no such part, or no sidecar.
+        BackendError: Without anywidget, when the server cannot be asked.
+    """
+    if part and part not in PARTS:
+        from ..words import did_you_mean
+
+        raise ConfigError(
+            f"There is no panel {part!r}.",
+            hint=did_you_mean(part, PARTS, otherwise=f"There is {', '.join(PARTS)}."),
+        )
+    if sidecar and find_spec("sidecar") is None:
+        raise ConfigError(
+            "There is no sidecar here.", hint="pip install sidecar, then load the page again."
+        )
+    if connection is None:
+        connection = _connection()
+    why = _why_still()
+    if why:
+        from .still import Still
+
+        return Still(part, connection, why)
+    from .widget import open_widget, show_beside
+
+    widget = open_widget(part, connection)
+    if not sidecar:
+        return widget
+    show_beside(widget, part)
+    return None
+
+
+def _why_still() -> str:
+    """Return what keeps a panel from living here, in a sentence; ``""`` for nothing."""
+    from IPython.core.getipython import get_ipython
+
+    if getattr(get_ipython(), "kernel", None) is None:
+        return "In a notebook, this is a panel to click."
+    if find_spec("anywidget") is None:
+        return f"For a panel to click: {_EXTRA}, then load the page again."
+    return ""
+
+
+def sessions() -> Any:
+    """Return the panel of sessions."""
+    return show("sessions")
+
+
+def launcher() -> Any:
+    """Return the panel that starts sessions."""
+    return show("launcher")
+
+
+def resources() -> Any:
+    """Return the panel of quota and use."""
+    return show("resources")
+
+
+def _connection() -> Any:
+    """Return the connection of ``%bai`` in this shell, or one of our own."""
+    from IPython.core.getipython import get_ipython
+
+    from ..connection import Connection
+
+    shell = get_ipython()
+    magics = None if shell is None else shell.magics_manager.registry.get("BaiMagics")
+    return Connection(shell) if magics is None else magics.connection

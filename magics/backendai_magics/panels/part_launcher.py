@@ -1,0 +1,314 @@
+"""A form that starts a session: the same words as ``%bai start``, read by the same parser."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from backendai_kernel import specs
+from backendai_kernel.errors import APIError, BackendError, ConfigError
+from backendai_kernel.model import Image
+from backendai_kernel.protocol import calls
+from backendai_kernel.resources import Resources as Known
+from backendai_kernel.resources import SlotUse, read_resources
+from backendai_kernel.slots import format_size, parse_slots
+from backendai_kernel.start import Progress, start_session
+from backendai_kernel.tables import amount_of
+from backendai_kernel.views import duration, phase_of
+
+from ..running import read_name, read_request
+from ..tree import VERBS
+from .desk import Desk, Message, Part, Verb, told
+from .part_resources import LABELS
+
+if TYPE_CHECKING:
+    from backendai_kernel.client import Client
+
+_LOOK = 15.0  # seconds between two looks at what is left
+_MIB = 2**20
+_SHARED = 64.0  # MiB of shared memory when nobody asks for more (recording 62)
+_UNKNOWN_MOST = {"cpu": Decimal(64), "mem": Decimal(256 * 2**30)}
+_OTHER_MOST = Decimal(8)
+_STEPS = {"cpu": Decimal(1), "mem": Decimal(256 * _MIB)}
+
+
+class Launcher(Part):
+    """Knows what can be had, and starts one session at a time."""
+
+    name = "launcher"
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self._offer: Message | None = None
+        self._choice: Message | None = None
+        self._start: asyncio.Task[None] | None = None
+        self._progress: Message | None = None
+        self._problem: Message | None = None
+
+    @property
+    def verbs(self) -> dict[str, Verb]:
+        return {
+            "check": self._check,
+            "start": self._begin,
+            "cancel": self._cancel,
+            "kernel": self._make_kernel,
+        }
+
+    def greet(self) -> None:
+        if self._choice is not None:
+            self.tell(choice=self._choice, offer=self._offer, progress=self._progress)
+
+    async def wake(self) -> None:
+        while True:
+            try:
+                if self._choice is None:
+                    choice = await self.use(_read_choice)
+                    self._choice = choice
+                    self.tell(choice=choice)
+                offer = _offer(await self.use(lambda client: read_resources(client, None)))
+                if offer != self._offer:
+                    self._offer = offer
+                    self.tell(offer=offer)
+                self._show_problem(None)
+            except BackendError as exc:
+                self._show_problem(exc)
+            await asyncio.sleep(_LOOK)
+
+    def _show_problem(self, error: BackendError | None) -> None:
+        problem = None if error is None else told(error)
+        if problem != self._problem:
+            self._problem = problem
+            self.tell(problem=problem)
+
+    # -- intents ------------------------------------------------------------------------------
+
+    async def _check(self, intent: Message) -> Message:
+        """Return the line that does the same, and what is wrong with it."""
+        words = words_of(intent["form"])
+        line = f"%bai start {shlex.join(words)}"
+        try:
+            _read(words)
+        except BackendError as exc:
+            return {"line": line, "problem": told(exc)}
+        return {"line": line, "cell": f"%%bai run {shlex.join(words)}", "problem": None}
+
+    async def _begin(self, intent: Message) -> None:
+        if self._start is not None and not self._start.done():
+            raise ConfigError(
+                "A session is being started from here already.", hint="Wait for it, or cancel it."
+            )
+        options = _read(words_of(intent["form"]))
+        self._start = self.desk.spawn(self._run(options))
+
+    async def _run(self, options: Namespace) -> None:
+        request, name = read_request(options), read_name(options)
+        began = time.monotonic()
+        self._show(name, "waiting", Progress("CONNECTING"), began)
+
+        def step(progress: Progress) -> None:
+            self._show(name, "waiting", progress, began)
+
+        async def work(client: Client) -> str:
+            session = await start_session(
+                client, request, name, on_progress=step, is_prepared=False
+            )
+            return session.id
+
+        try:
+            session_id = await self.use(work)
+        except asyncio.CancelledError:
+            self._show(name, "cancelled", Progress("CANCELLED"), began)
+            raise
+        except BackendError as exc:
+            self._show(name, "failed", Progress("FAILED"), began, error=told(exc))
+        else:
+            self._show(name, "ready", Progress("RUNNING", session_id), began)
+
+    def _show(
+        self,
+        name: str,
+        state: str,
+        progress: Progress,
+        began: float,
+        error: dict[str, str] | None = None,
+    ) -> None:
+        now = {
+            "name": name,
+            "state": state,
+            "status": progress.status_name,
+            "phase": phase_of(progress.status_name),
+            "session": progress.session_id,
+            "note": progress.note,
+            "error": error,
+        }
+        before = self._progress
+        if before is not None and now == {key: before[key] for key in now}:
+            return  # the page counts the seconds by itself
+        took = time.monotonic() - began
+        self._progress = {**now, "seconds": round(took, 1), "took": duration(took)}
+        self.tell(progress=self._progress)
+
+    async def _cancel(self, intent: Message) -> None:
+        if self._start is None or self._start.done():
+            raise ConfigError("No session is being started any more.")
+        self._start.cancel()
+        await asyncio.wait([self._start])
+
+    async def _make_kernel(self, intent: Message) -> Message:
+        """Write a kernelspec that starts such a session; folders and environment are not part."""
+        options = _read(words_of(intent["form"]))
+        profile = specs.resolve_profile(image=options.image, resources=options.resource)
+        spec = await asyncio.to_thread(specs.install, profile, is_replaced=True)
+        return {"name": spec.name, "display_name": spec.display_name, "folder": str(spec.folder)}
+
+
+# -- the form ---------------------------------------------------------------------------------
+
+
+def words_of(form: Message) -> list[str]:
+    """Return the words of ``%bai start`` that say what a form says.
+
+    Args:
+        form: ``image``, ``name``, ``resources`` (slot → amount; ``mem`` in MiB), ``mounts``,
+            ``environ`` (pairs), ``project``, ``scaling_group``; what is empty is left out.
+    """
+    words = [str(form.get("image") or "")]
+    if name := str(form.get("name") or "").strip():
+        words += ["-t", name]
+    for slot, amount in dict(form.get("resources") or {}).items():
+        number = Decimal(str(amount))
+        if number > 0:
+            text = format_size(number * _MIB) if slot == "mem" else f"{number.normalize():f}"
+            words += ["-r", f"{slot}={text}"]
+    for folder in form.get("mounts") or ():
+        words += ["-m", str(folder)]
+    for key, value in form.get("environ") or ():
+        if key:
+            words += ["-e", f"{key}={value}"]
+    for option, key in (("-g", "project"), ("--scaling-group", "scaling_group")):
+        if text := str(form.get(key) or "").strip():
+            words += [option, text]
+    return words
+
+
+def _read(words: Sequence[str]) -> Namespace:
+    if not words[0]:
+        raise ConfigError("No image is chosen.", hint="Choose one from the list.")
+    options = VERBS["start"].parser().read(words)
+    read_name(options)
+    read_request(options)
+    return options
+
+
+# -- what can be had --------------------------------------------------------------------------
+
+
+async def _read_choice(client: Client) -> Message:
+    """Return what a form offers that seldom changes: images, folders, scaling groups."""
+    images = await client.send(calls.list_images())
+    try:
+        folders = await client.send(calls.list_folders())
+    except APIError:
+        folders = ()  # a server without storage
+    try:
+        groups = await client.send(calls.list_scaling_groups(client.config.group))
+    except APIError:
+        groups = ()  # a project that has none: the server decides
+    return {
+        "images": [_image(image) for image in newest_first(images)],
+        "folders": sorted(folder.name for folder in folders),
+        "scaling_groups": [group.name for group in groups],
+        "project": client.config.group,
+    }
+
+
+def newest_first(images: Sequence[Image]) -> list[Image]:
+    """Return images by name, of each the newest version first, as far as tags tell."""
+
+    def version(image: Image) -> tuple[tuple[int, ...], str]:
+        return tuple(map(int, re.findall(r"\d+", image.tag or ""))), image.tag or ""
+
+    newest = sorted(images, key=version, reverse=True)
+    return sorted(newest, key=lambda image: image.name)
+
+
+def _image(image: Image) -> Message:
+    weight = image.size_bytes or 0
+    size = f"{weight / 1e9:.1f} GB" if weight > 1e8 else ""
+    accelerators = image.label("accelerators")
+    about = [
+        image.label("runtime-type"),
+        image.label("base-distro"),
+        image.architecture,
+        f"for {accelerators.replace(',', ', ')}" if accelerators else "",
+        size,
+    ]
+    least = {slot: _units(slot, amount) for slot, amount in _least(image).items()}
+    if "mem" in least:
+        least["mem"] += _SHARED  # servers add it to what the image says
+    return {
+        "reference": image.reference,
+        "name": image.name.rpartition("/")[2],
+        "tag": image.tag or "",
+        "aliases": list(image.aliases),
+        "about": " · ".join(filter(None, about)),
+        "least": least,
+    }
+
+
+def _least(image: Image) -> dict[str, Decimal]:
+    from backendai_kernel.slots import parse_size
+
+    found = {}
+    for label in image.labels:
+        slot = label.key.removeprefix("ai.backend.resource.min.")
+        if slot == label.key or not label.value:
+            continue
+        try:
+            found[slot] = parse_size(label.value) if slot == "mem" else Decimal(label.value)
+        except (ConfigError, ArithmeticError):
+            continue  # an image that says nonsense has no minimum; the server has the last word
+    return found
+
+
+def _offer(known: Known) -> Message:
+    """Return what is left, slot by slot, and the presets; amounts in the form's own units."""
+    return {
+        "slots": [_slot(slot) for slot in known.slots],
+        "presets": [
+            {
+                "name": preset.name,
+                "free": preset.allocatable,
+                "slots": {
+                    slot: _units(slot, amount)
+                    for slot, amount in parse_slots(preset.resource_slots).items()
+                    if amount.is_finite()
+                },
+            }
+            for preset in known.presets
+        ],
+    }
+
+
+def _slot(slot: SlotUse) -> Message:
+    name = slot.name
+    bounds = [amount for amount in (slot.left, slot.free) if amount is not None]
+    most = min(bounds, default=_UNKNOWN_MOST.get(name, _OTHER_MOST))
+    step = _STEPS.get(name, Decimal("0.1") if name.endswith(".shares") else Decimal(1))
+    return {
+        "name": name,
+        "label": LABELS.get(name, name),
+        "step": _units(name, step),
+        "most": _units(name, max(Decimal(0), most - most % step)),
+        "left": amount_of(name, min(bounds) if bounds else None),
+    }
+
+
+def _units(slot: str, amount: Decimal) -> float:
+    return float(amount / _MIB if slot == "mem" else amount)

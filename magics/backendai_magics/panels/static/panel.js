@@ -1,0 +1,172 @@
+// A panel in a notebook's output: tabs, errors, and a line that tells how things are.
+
+import { button, fill, h, name, problem, say } from "./dom.js";
+import { open } from "./desk.js";
+import { sessions } from "./sessions.js";
+import { launcher } from "./launcher.js";
+import { resources } from "./resources.js";
+
+const PARTS = {
+  sessions: ["Sessions", sessions],
+  launcher: ["Launch", launcher],
+  resources: ["Resources", resources],
+};
+const WAITING = {
+  busy: "The kernel is busy with a cell. What you asked for is done when the cell ends.",
+  lost: "The kernel does not answer. If it was restarted or shut down, run this cell again.",
+};
+
+export function render({ model, el }) {
+  const parts = model.get("parts").filter((part) => part in PARTS);
+  const made = new Map();
+  let current = "";
+  const problems = new Map(); // part → error
+
+  const server = h("span.bai-server");
+  const alive = h("span.bai-live");
+  const tabs = h("div.bai-tabs", { role: "tablist", "aria-label": "Parts of the panel" });
+  const errors = h("div.bai-error", { role: "alert", hidden: true });
+  const waiting = h("div.bai-waiting", { role: "status", hidden: true });
+  const body = h("div.bai-body");
+  const saying = h("div.bai-said", { role: "status" });
+  const root = h(
+    "section.bai-panel",
+    // Keys that are pressed in the panel are not the notebook's.
+    { "aria-label": "Backend.AI", "data-lm-suppress-shortcuts": "true", "data-p-suppress-shortcuts": "true" },
+    h("header.bai-head", {}, h("span.bai-brand", {}, "Backend.AI"), server, h("span.bai-gap"), alive),
+    parts.length > 1 ? tabs : null,
+    errors,
+    waiting,
+    body,
+    saying,
+  );
+  el.append(root);
+
+  let quiet = 0;
+  const desk = {
+    has: (part) => parts.includes(part),
+    go: (part, argument) => show(part, argument),
+    say(text) {
+      say(saying, text);
+      clearTimeout(quiet);
+      quiet = setTimeout(() => say(saying, ""), 15000);
+    },
+    live(isLive) {
+      say(alive, isLive ? "Live" : "Asked every few seconds");
+      alive.classList.toggle("bai-on", isLive);
+    },
+    problem(error, part = current) {
+      if (error) problems.set(part, error);
+      else problems.delete(part);
+      showProblem();
+    },
+    ask: (...args) => link.ask(...args),
+    /** Wait for an intent with its button busy; say when it is done, show when it fails. */
+    async act(target, promise, done = "") {
+      const control = target instanceof HTMLButtonElement ? target : null;
+      control?.setAttribute("aria-busy", "true");
+      if (control) control.disabled = true;
+      try {
+        const answer = await promise;
+        if (done) desk.say(done);
+        return answer;
+      } catch (error) {
+        desk.problem(error);
+        return null;
+      } finally {
+        control?.removeAttribute("aria-busy");
+        if (control) control.disabled = false;
+      }
+    },
+  };
+
+  function showProblem() {
+    const error = problems.get(current);
+    errors.hidden = !error;
+    if (!error) return fill(errors);
+    const dismiss = button("Dismiss", () => {
+      problems.delete(current);
+      showProblem();
+    }, "small");
+    fill(errors, h("span", {}, problem(error)), dismiss);
+  }
+
+  const link = open(model, {
+    tell(message, buffers) {
+      made.get(message.part)?.told(message, buffers);
+    },
+    waiting(state) {
+      waiting.hidden = !state;
+      if (state) say(waiting, WAITING[state]);
+    },
+  });
+
+  for (const part of parts) {
+    const [label] = PARTS[part];
+    const id = name(part);
+    const tab = h("button.bai-tab", {
+      type: "button",
+      role: "tab",
+      id: `${id}-tab`,
+      "aria-controls": id,
+      tabIndex: -1,
+      onclick: () => show(part),
+    }, label);
+    tab.dataset.part = part;
+    tabs.append(tab);
+    const pane = h("div.bai-pane", { id, hidden: true });
+    if (parts.length > 1) {
+      pane.setAttribute("role", "tabpanel");
+      pane.setAttribute("aria-labelledby", tab.id);
+    }
+    pane.dataset.part = part;
+    body.append(pane);
+  }
+  tabs.addEventListener("keydown", (event) => {
+    const order = [...tabs.children];
+    const index = order.indexOf(document.activeElement);
+    const next = {
+      ArrowRight: order[(index + 1) % order.length],
+      ArrowLeft: order[(index + order.length - 1) % order.length],
+      Home: order[0],
+      End: order.at(-1),
+    }[event.key];
+    if (!next || index < 0) return;
+    event.preventDefault();
+    show(next.dataset.part);
+    next.focus();
+  });
+
+  function show(part, argument) {
+    const isFirst = !made.has(part);
+    current = part;
+    for (const tab of tabs.children) {
+      const is = tab.dataset.part === part;
+      tab.setAttribute("aria-selected", String(is));
+      tab.tabIndex = is ? 0 : -1;
+    }
+    for (const pane of body.children) pane.hidden = pane.dataset.part !== part;
+    if (isFirst) {
+      const one = PARTS[part][1](desk);
+      made.set(part, one);
+      [...body.children].find((pane) => pane.dataset.part === part).append(one.element);
+    }
+    alive.hidden = part !== "sessions";
+    showProblem();
+    link
+      .show(part, isFirst ? "hello" : "show")
+      .then(({ value }) => say(server, value.server))
+      .catch((error) => desk.problem(error, part));
+    made.get(part).shown?.(argument);
+  }
+
+  show(parts[0]);
+
+  return () => {
+    link.close();
+    clearTimeout(quiet);
+    for (const part of made.values()) part.close?.();
+  };
+}
+
+export default { render };

@@ -1,0 +1,51 @@
+"""A panel where there are no widgets: what it would show now, as a table and as text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from backendai_kernel import describe, listing
+from backendai_kernel.protocol import calls
+from backendai_kernel.resources import read_resources
+
+if TYPE_CHECKING:
+    from backendai_kernel.client import Client
+
+    from ..connection import Connection
+
+
+class Still:
+    """Values of one moment; they are read when it is made and do not change."""
+
+    def __init__(self, part: str, connection: Connection, note: str) -> None:
+        """Read the values.
+
+        Raises:
+            ConnectError, APIError, ProtocolError: As `Client.send`.
+        """
+        self.note = note
+        self.tables: tuple[Any, ...] = connection.call(lambda client: _read(client, part))
+
+    def __repr__(self) -> str:
+        return "\n\n".join([*map(repr, self.tables), self.note])
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        tables = "".join(table._repr_html_() for table in self.tables)
+        return f"{tables}<p>{escape(self.note)}</p>"
+
+
+async def _read(client: Client, part: str) -> tuple[Any, ...]:
+    tables: list[Any] = []
+    if part in ("", "sessions"):
+        query = listing.Query()
+        listed = await listing.list_sessions(client, query)
+        own_key = await client.access_key()
+        tables.append(describe.session_table(listed, query, own_key=own_key))
+    if part == "launcher":
+        images = await client.send(calls.list_images())
+        tables.append(describe.image_table(images))
+    if part in ("", "resources", "launcher"):
+        tables.append(describe.resource_table(await read_resources(client, None)))
+    return tuple(tables)

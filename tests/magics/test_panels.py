@@ -1,0 +1,396 @@
+"""Panels without a page: intents in, values out, on the embedded manager."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from backendai_kernel import specs
+from backendai_kernel.errors import ConfigError
+from backendai_kernel.local.manager import LocalManager
+from backendai_kernel.model import Image, Session
+from backendai_kernel.usage import Usage, ends_at
+from backendai_magics import panels
+from backendai_magics.connection import Connection
+from backendai_magics.panels import part_sessions as listing
+from backendai_magics.panels.part_launcher import Launcher, newest_first, words_of
+from backendai_magics.panels.part_resources import Resources
+from backendai_magics.panels.part_sessions import Sessions
+from backendai_magics.panels.rows import COLUMNS, Rows, asked_text
+
+from .conftest import settings
+from .page import Page
+
+STATIC = Path(panels.__file__).with_name("static")
+
+
+@pytest.fixture(scope="module")
+def connection(folder: Path, manager: LocalManager) -> Iterator[Connection]:
+    with settings(folder, manager):
+        connection = Connection(None)
+        yield connection
+        connection.close()
+
+
+@pytest.fixture
+def page(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+    monkeypatch.setattr(listing, "UNDO", 0.3)
+    page = Page(connection, Sessions, Launcher, Resources)
+    yield page
+    page.do("bye")
+    page.desk.close()
+
+
+def started(page: Page, name: str, **form: Any) -> str:
+    """Start a session with the launcher; return its id."""
+    page.do("launcher.start", form={"image": "python", "name": name, **form})
+    now = page.hears(
+        "launcher", "progress", lambda p: p["name"] == name and p["state"] != "waiting"
+    )
+    assert now["state"] == "ready", now
+    return str(now["session"])
+
+
+def listed(page: Page) -> dict[str, dict[str, Any]]:
+    """What the page shows now: name → row, put together from all that it was told."""
+    rows: dict[int, list[Any]] = {}
+    words: list[str] = []
+    for message in page.told:
+        if message.get("part") != "sessions":
+            continue
+        if "rows" in message:
+            rows, words = {}, list(message["words"])
+        words += message.get("more_words", [])
+        for key, *row in [*message.get("rows", []), *message.get("add", [])]:
+            rows[key] = list(row)
+        for key, *patch in message.get("set", []):
+            for column, value in zip(patch[::2], patch[1::2], strict=True):
+                rows[key][column] = value
+        for key in message.get("gone", []):
+            del rows[key]
+    shared = {"image", "asked", "owner"}
+    return {
+        row[1]: {
+            name: words[value] if name in shared else value
+            for name, value in zip(COLUMNS, row, strict=True)
+        }
+        for row in rows.values()
+    }
+
+
+# -- rows: only what differs --------------------------------------------------------------------
+
+
+def session(number: int, status: str = "RUNNING", **more: Any) -> Session:
+    return Session(
+        id=f"00000000-0000-0000-0000-{number:012}",
+        name=f"s{number}",
+        status_name=status,
+        image="registry.example.com/stable/python:3.11",
+        occupying_slots='{"cpu": "1", "mem": "1073741824", "cuda.shares": "0.5"}',
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        **more,
+    )
+
+
+def test_a_list_that_is_the_same_tells_nothing():
+    rows = Rows()
+    first = rows.update([session(1), session(2)], {}, own_key="")
+    again = rows.update([session(2), session(1)], {}, own_key="")
+
+    assert [row[:3] for row in first["add"]] == [[1, session(1).id, "s1"], [2, session(2).id, "s2"]]
+    assert first["more_words"] == ["stable/python:3.11", "1 CPU · 1 GiB · 0.5 GPU", ""]
+    assert again == {}
+
+
+def test_a_changed_status_tells_one_column_and_a_missing_session_its_key():
+    rows = Rows()
+    rows.update([session(1), session(2), session(3)], {}, own_key="")
+    changes = rows.update([session(1, "TERMINATING"), session(3)], {}, own_key="")
+
+    assert changes == {"set": [[1, COLUMNS.index("status"), "TERMINATING"]], "gone": [2]}
+    assert rows.remove(session(3).id) == {"gone": [3]}
+    assert rows.remove(session(3).id) == {}
+
+
+def test_one_session_of_a_list_changes_without_the_others():
+    rows = Rows()
+    rows.update([session(1), session(2)], {}, own_key="")
+
+    assert rows.update([session(2)], {}, own_key="", is_all=False) == {}
+    assert len(rows) == 2
+    assert len(rows.whole()["rows"]) == 2
+
+
+def test_the_time_that_an_idle_session_has_left_does_not_waver():
+    rows = Rows()
+    rows.update([session(1)], {session(1).id: Usage(ends_at=1000)}, own_key="")
+
+    assert rows.update([session(1)], {session(1).id: Usage(ends_at=1040)}, own_key="") == {}
+    later = rows.update([session(1)], {session(1).id: Usage(ends_at=1500)}, own_key="")
+    assert later == {"set": [[1, COLUMNS.index("idle"), 1500]]}
+
+
+def test_amounts_are_told_in_words():
+    assert asked_text(session(1)) == "1 CPU · 1 GiB · 0.5 GPU"
+    assert Usage(cpu=0.26, mem=213 * 2**20, gpu=0.5).text == "0.3 CPU · 210 MiB · GPU 50%"
+    assert ends_at('{"network_timeout": {"remaining": 60}, "x": {"remaining": null}}', 40) == 100
+    assert ends_at("nonsense", 40) == ends_at(None, 40) == 0
+
+
+# -- sessions -----------------------------------------------------------------------------------
+
+
+def test_a_session_is_seen_as_it_comes_and_goes(page, manager):
+    page.do("hello", part="sessions")
+    page.hears("sessions", "live", lambda live: live)  # the stream of events stands
+    session_id = started(page, "seen")
+    page.until(lambda: listed(page).get("seen", {}).get("status") == "RUNNING", "it runs")
+    row = listed(page)["seen"]
+    token = page.do("sessions.end", sessions=[session_id])
+    page.until(lambda: "seen" not in listed(page), "it is gone")
+
+    assert row["id"] == session_id
+    assert row["asked"].startswith("1 CPU · ")
+    assert [[token, ["seen"], listing.UNDO]] in page.of("sessions", "ending")
+    assert page.of("sessions", "said") == ["Ending seen."]
+    assert ["seen", "TERMINATED"] in [left[:2] for left in page.of("sessions", "left")]
+
+
+def test_ending_can_be_called_off_and_then_no_more(page, manager, monkeypatch):
+    session_id = started(page, "kept")
+    monkeypatch.setattr(listing, "UNDO", 600)
+    page.do("hello", part="sessions")
+    page.until(lambda: "kept" in listed(page))
+    token = page.do("sessions.end", sessions=[session_id])
+    page.do("sessions.undo", token=token)
+    late = page.ask("sessions.undo", token=token)
+
+    assert page.of("sessions", "ending")[-1] == []
+    assert manager.session("kept").status.is_running
+    assert "too late" in late["error"]["message"]
+
+
+def test_a_log_is_followed_and_hostile_words_stay_words(page, manager):
+    page.do("hello", part="sessions")
+    session_id = started(page, "logs-it")
+    page.until(lambda: "logs-it" in listed(page))
+    page.do("sessions.log", session=session_id)
+    text = page.hears("sessions", "text")
+    page.do("sessions.unlog")
+    facts = dict(page.do("sessions.info", session=session_id))
+
+    assert "Kernel started" in text
+    assert facts["Id"] == session_id
+
+
+def test_a_session_is_renamed_and_restarted(page, manager):
+    page.do("hello", part="sessions")
+    session_id = started(page, "old-name")
+    page.until(lambda: "old-name" in listed(page))
+    refused = page.ask("sessions.rename", session=session_id, name="no name!")
+    page.do("sessions.rename", session=session_id, name="new-name")
+    page.until(lambda: "new-name" in listed(page))
+    page.do("sessions.restart", session=session_id)
+    page.do("sessions.interrupt", session=session_id)
+
+    assert "is no name" in refused["error"]["message"] and refused["error"]["hint"]
+    assert manager.session("new-name").status.is_running
+
+
+def test_another_list_is_shown_and_errors_say_what_next(page, manager):
+    page.do("hello", part="sessions")
+    page.do("sessions.list", which="dead")
+    unknown = page.ask("sessions.log", session="nothing")
+    nonsense = page.ask("sessions.list", which="strange")
+    stranger = page.ask("no.such")
+
+    assert {row["status"] for row in listed(page).values()} <= {"TERMINATED", "CANCELLED"}
+    assert unknown["error"] == {
+        "message": "That session is not in the list any more.",
+        "hint": "It may have ended.",
+    }
+    assert nonsense["error"]["message"] == "There is no list 'strange'."
+    assert stranger["error"]["message"] == "This panel knows no 'no.such'."
+
+
+def test_nothing_goes_on_when_no_view_is_left(page, manager):
+    page.do("hello", part="sessions", view="one")
+    page.do("hello", part="resources", view="two")
+    both = set(page.desk.busy)
+    page.do("show", part="sessions", view="two")
+    one = set(page.desk.busy)
+    page.do("bye", view="one")
+    page.do("bye", view="two")
+    page.desk.connection.portal.call(nothing())
+    asked = len(manager.requests)
+    page.do("bye", view="two")
+
+    assert both == {"sessions", "resources"} and one == {"sessions"}
+    assert page.desk.busy == ()
+    assert [task for task in page.desk._tasks if not task.done()] == [page.desk._watch]
+    assert len(manager.requests) == asked
+
+
+async def nothing() -> None:
+    """Let the loop go round."""
+
+
+def test_an_unreachable_server_is_told_in_the_panel(folder):
+    gone = {"BACKEND_ENDPOINT": "http://127.0.0.1:9", "BACKEND_ENDPOINT_TYPE": "api"}
+    gone |= {"BACKEND_ACCESS_KEY": "AKIA", "BACKEND_SECRET_KEY": "s"}
+    gone |= {"BACKENDAI_KERNEL_STATE": str(folder / "none")}
+    connection = Connection(None, gone)
+    page = Page(connection, Sessions)
+    page.do("hello", part="sessions")
+    problem = page.hears("sessions", "problem", lambda problem: problem)
+    page.do("bye")
+    connection.close()
+
+    assert "127.0.0.1:9" in problem["message"] and problem["hint"]
+
+
+# -- the launcher -------------------------------------------------------------------------------
+
+
+def test_a_form_is_a_line_that_the_verb_understands(page):
+    form = {
+        "image": "python",
+        "name": "from-form",
+        "resources": {"cpu": 2, "mem": 1536, "cuda.shares": 0.5},
+        "mounts": ["my data"],
+        "environ": [["KEY", "a b"], ["", "dropped"]],
+        "project": "default",
+        "scaling_group": "default",
+    }
+    told = page.do("launcher.check", form=form)
+    wrong = page.do("launcher.check", form={**form, "name": "no name!"})
+    empty = page.do("launcher.check", form={})
+
+    assert told["line"] == (
+        "%bai start python -t from-form -r cpu=2 -r mem=1.5g -r cuda.shares=0.5 -m 'my data' "
+        "-e 'KEY=a b' -g default --scaling-group default"
+    )
+    assert told["cell"] == told["line"].replace("%bai start", "%%bai run")
+    assert told["problem"] is None
+    assert "is no name" in wrong["problem"]["message"]
+    assert empty["problem"]["message"] == "No image is chosen."
+    assert words_of({"image": "x", "resources": {"cpu": 0}}) == ["x"]
+
+
+def test_what_is_offered_is_what_is_left(page, manager):
+    page.do("hello", part="launcher")
+    choice = page.hears("launcher", "choice")
+    before = page.hears("launcher", "offer")
+    started(page, "takes-two", resources={"cpu": 2, "mem": 512})
+    page.do("hello", part="resources")
+    slots = page.hears(
+        "resources", "slots", lambda slots: [s for s in slots if s["used"] not in ("0", "")]
+    )
+    sessions = page.hears("resources", "sessions", lambda many: many)
+
+    assert choice["images"][0]["name"] == "python" and choice["images"][0]["least"]["mem"] == 320
+    by_name = {slot["name"]: slot for slot in before["slots"]}
+    assert by_name["cpu"]["most"] <= 8 and by_name["cpu"]["step"] == 1
+    assert by_name["cuda.shares"]["step"] == 0.1
+    assert {slot["label"] for slot in slots} == {"CPU", "Memory", "GPU shares"}
+    assert "takes-two" in {session["name"] for session in sessions}
+
+
+def test_a_start_is_followed_step_by_step_and_can_be_cancelled(page, manager):
+    page.do("hello", part="launcher")
+    started(page, "steps")
+    words = [p["state"] for p in page.of("launcher", "progress")]
+    page.do("launcher.start", form={"image": "python", "name": "waits", "resources": {"cpu": 8}})
+    page.hears("launcher", "progress", lambda p: p["name"] == "waits" and p["session"])
+    second = page.ask("launcher.start", form={"image": "python"})
+    page.do("launcher.cancel")
+    idle = page.ask("launcher.cancel")
+
+    assert words[0] == "waiting" and words[-1] == "ready"
+    assert page.of("launcher", "progress")[-1]["state"] == "cancelled"
+    assert [r.status.is_over for r in manager.registry if r.name == "waits"] == [True]
+    assert "already" in second["error"]["message"]
+    assert "any more" in idle["error"]["message"]
+
+
+def test_a_start_that_fails_says_why_in_the_panel(page):
+    page.do("hello", part="launcher")
+    page.do("launcher.start", form={"image": "pyton", "name": "never"})
+    failed = page.hears("launcher", "progress", lambda p: p["state"] == "failed")
+
+    assert "no image" in failed["error"]["message"]
+    assert "Did you mean" in failed["error"]["hint"]
+
+
+def test_a_form_becomes_a_kernelspec(page, folder, monkeypatch):
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(folder / "jupyter-data"))
+    made = page.do(
+        "launcher.kernel", form={"image": "local/python:3.11", "resources": {"cpu": 2, "mem": 1024}}
+    )
+    spec = next(s for s in specs.installed() if s.name == made["name"])
+
+    assert made["display_name"] == "Backend.AI Python (local/python:3.11, cpu=2, mem=1g)"
+    assert (spec.image, dict(spec.resources)) == ("local/python:3.11", {"cpu": "2", "mem": "1g"})
+
+
+def test_images_come_newest_first():
+    tags = ["3.9-ubuntu", "3.11-ubuntu", "3.10-ubuntu"]
+    images = [Image(name="b/python", tag=tag) for tag in tags] + [Image(name="a/r", tag="4")]
+
+    assert [image.tag for image in newest_first(images)] == [
+        "4",
+        *sorted(tags, key=tags.index)[1:],
+        "3.9-ubuntu",
+    ]
+
+
+def test_nothing_in_the_page_takes_markup():
+    for path in STATIC.glob("*.js"):
+        source = path.read_text(encoding="utf-8")
+        found = re.findall(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|srcdoc|DOMParser",
+            source,
+        )
+        assert found == [], path.name
+
+
+# -- the value ----------------------------------------------------------------------------------
+
+
+def test_without_anywidget_it_is_a_table_and_a_text(connection, monkeypatch):
+    monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: SimpleNamespace(kernel=1))
+    monkeypatch.setattr(panels, "find_spec", lambda name: None)
+    still = panels.show("", connection=connection)
+
+    assert "backendai-kernel[panels]" in repr(still)
+    assert "<table" in still._repr_html_() and "Resources" in still._repr_html_()
+    assert "python" in repr(panels.show("launcher", connection=connection))
+
+
+def test_a_part_that_is_not_there_is_refused(connection):
+    with pytest.raises(ConfigError, match="no panel 'sesions'") as caught:
+        panels.show("sesions", connection=connection)
+
+    assert caught.value.hint == "Did you mean sessions?"
+
+
+def test_the_state_of_the_widget_holds_the_program_and_nothing_else(connection):
+    pytest.importorskip("anywidget")
+    from backendai_magics.panels.widget import open_widget
+
+    widget = open_widget("sessions", connection)
+    state = widget.get_state()
+    own = {name for name in state if not name.startswith("_")} - {"layout", "tabbable", "tooltip"}
+    widget.close()
+
+    assert own == {"parts"}
+    assert state["parts"] == ["sessions"]
+    assert "import " not in state["_esm"].replace("imported", "").replace("import from", "")
+    assert len(state["_esm"]) + len(state["_css"]) < 150_000
