@@ -18,10 +18,10 @@ def main(argv: list[str] | None = None) -> None:
     options, rest = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
 
     _leave_out_debugger()
-    from ipykernel.kernelapp import IPKernelApp
     from traitlets.config import Config
 
     from .errors import ConfigError
+    from .proxy.app import BackendKernelApp
     from .proxy.kernel import BackendKernel
     from .specs import resolve_profile
 
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     except ConfigError as exc:
         # A kernel that does not start tells nobody why; one that runs says so in the first cell.
         config.BackendKernel.problem = str(exc)
-    IPKernelApp.launch_instance(argv=rest, kernel_class=BackendKernel, config=config)
+    BackendKernelApp.launch_instance(argv=rest, kernel_class=BackendKernel, config=config)
 
 
 def _leave_out_debugger() -> None:

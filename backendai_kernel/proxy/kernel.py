@@ -39,7 +39,6 @@ _PREPARE_AFTER = 0.3  # seconds after kernel_info: the front end has its answer 
 _SWITCH_INTERVAL = 0.0005  # seconds
 _SHUTDOWN_LIMIT = 2.0  # seconds: after 2.5 a server sends SIGTERM
 _EXIT_AFTER = 0.1  # seconds: the reply is out by then
-_UNREAD = 100_000  # messages
 _UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
 
 Reply = dict[str, Any]
@@ -387,10 +386,6 @@ class BackendKernel(RequestsKernel):
         super().start()
         # A cell goes from thread to thread; by default each may keep the others waiting for 5 ms.
         sys.setswitchinterval(_SWITCH_INTERVAL)
-        # ZeroMQ drops what a front end has not read yet beyond 1000 messages; only this thread
-        # may tell the socket otherwise.
-        thread = self.iopub_thread
-        thread.schedule(lambda: setattr(thread.socket, "sndhwm", _UNREAD))
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._terminated)
 

@@ -6,6 +6,8 @@ import signal
 import sys
 import threading
 
+import zmq
+
 
 class Bai(Output, Requests):
     version = VERSION
@@ -47,15 +49,16 @@ class Bai(Output, Requests):
             stream.flush_interval = FLUSH
         if getattr(sys.breakpointhook, "__module__", "").split(".")[0] in DEBUGGERS:
             sys.breakpointhook = sys.__breakpointhook__
-        if hasattr(self.shell, "set_thread_parent"):
-            self.follow_threads()
-        self.wake_on_signals()
-        self.shell.ask_exit = self.ask_exit
-        for stream in self.streams:
-            stream.flush_interval = FLUSH
-        if getattr(sys.breakpointhook, "__module__", "").split(".")[0] in DEBUGGERS:
-            sys.breakpointhook = sys.__breakpointhook__
+        self.wait_for_reader(True)
         self.follow_threads()
+        self.wake_on_signals()
+
+    def wait_for_reader(self, is_wanted):
+        # ZeroMQ drops what the runner has not read beyond some thousand messages. With this option
+        # it waits instead. Only the thread that owns the socket may tell it.
+        thread = getattr(self.kernel.iopub_socket, "io_thread", None)
+        if thread is not None:
+            thread.schedule(lambda: thread.socket.setsockopt(zmq.XPUB_NODROP, is_wanted))
 
     def wake_on_signals(self):
         # A loop that sleeps in an await takes notice of a SIGINT when something else wakes it, as
@@ -69,6 +72,7 @@ class Bai(Output, Requests):
             signal.set_wakeup_fd(before)
 
     def uninstall(self):
+        self.wait_for_reader(False)
         self.session.send = self.send_raw
         self.kernel.do_execute = self.execute_raw
         self.kernel._input_request = self.input_raw
