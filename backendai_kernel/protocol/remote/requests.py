@@ -30,11 +30,13 @@ class Requests:
             self.nonce = nonce
             if "packet" in head:
                 head, code = self.unpack(head["packet"])
-        self.begin(head)
         try:
+            self.begin(head)
             if "call" in head:
                 return await self.call(head)
             return await self.cell(code, head, silent, args, kwargs)
+        except KeyboardInterrupt as exc:  # just before or behind the user's code; it is no success
+            return self.failure(exc)
         finally:
             self.flush_now()
             with self.stdin_lock, self.lock:
