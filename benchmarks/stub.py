@@ -15,7 +15,6 @@ do. A cell is answered by its first line:
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import re
 import sys
@@ -176,9 +175,9 @@ class Stub:
 
     def envelope(self, kind: str, content: dict[str, Any]) -> list[Any]:
         """Return a console record as a session's taught interpreter sends it."""
-        body = json.dumps([kind, content, {}, "", []]).encode()
-        text = base64.b64encode(body).decode()
-        comment = f"<!--bai:{envelope.VERSION}:{self.nonce}:1:0:1:{zlib.crc32(body)}:{text}-->"
+        text = json.dumps([kind, content, {}, "", []]).replace(">", "\\u003e")
+        checksum = zlib.crc32(text.encode())
+        comment = f"<!--bai:{envelope.VERSION}:{self.nonce}:1:0:1:{checksum}:{text}-->"
         return ["media", ["image/svg+xml", comment]]
 
 

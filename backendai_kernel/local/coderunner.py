@@ -24,6 +24,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .outputs import read_json
+
 QUEUE_SIZE = 4096  # records
 RECORD_SIZE = 10 * 2**20  # bytes of one stdout or stderr record; the rest is cut off
 
@@ -262,7 +264,7 @@ def console_of(records: list[tuple[str, str]]) -> list[list[Any]]:
             texts.append(data)
         elif kind == "media":
             try:
-                media = json.loads(data)
+                media = read_json(data)
                 items.append(["media", [media["type"], media["data"]]])
             except (ValueError, TypeError, KeyError, IndexError) as exc:
                 raise AgentFailure(f"unreadable media record: {exc!r}") from exc

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .interrupts import Interrupts
-from .outputs import exit_code_of, records_of
+from .outputs import exit_code_of, read_json, records_of
 
 NO_INTERPRETER = 127  # exit code of every run of a session whose interpreter did not come up
 _DELIMITER = b"<IDS|MSG>"
@@ -251,7 +251,7 @@ class Interpreter:
             if parent != asked:
                 continue  # a thread of an earlier run: the server drops it too
             arrived, broken = True, False
-            content = json.loads(raw)
+            content = read_json(raw)
             if kind == "status" and content["execution_state"] == "idle":
                 break
             if kind == "error":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+_LARGE = 64 * 1024  # bytes of JSON from which on it counts how fast it is read
 Record = tuple[str, bytes]  # kind (stdout, stderr, media, finished, ...) and payload
 
 
@@ -72,4 +73,28 @@ def _text(value: Any) -> bytes:
 
 
 def _media(mime: str, data: Any) -> bytes:
-    return json.dumps({"type": mime, "data": data}).encode()
+    record = {"type": mime, "data": data}
+    if isinstance(data, str) and len(data) > _LARGE:
+        import msgspec
+
+        try:
+            return msgspec.json.encode(record)
+        except UnicodeEncodeError:  # half a letter; the standard library has a way to write it
+            pass
+    return json.dumps(record).encode()
+
+
+def read_json(text: str | bytes) -> Any:
+    """Return what JSON says, a large picture several times as fast as the standard library.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    if len(text) > _LARGE:
+        import msgspec
+
+        try:
+            return msgspec.json.decode(text)
+        except ValueError:  # such as NaN or half a letter, which the standard library takes
+            pass
+    return json.loads(text)

@@ -2,9 +2,10 @@
 
 An envelope is a media record ``image/svg+xml`` whose markup is one comment::
 
-    <!--bai:VERSION:NONCE:NUMBER:PART:PARTS:CRC32:BASE64-->
+    <!--bai:VERSION:NONCE:NUMBER:PART:PARTS:CRC32:TEXT-->
 
-The base64 of all parts together is JSON: ``[kind, content, metadata, origin, buffers]``. The nonce
+The texts of all parts together are JSON in ASCII, ``[kind, content, metadata, origin, buffers]``; the
+letter with which a comment could end is written otherwise (``\\u003e``). The nonce
 is drawn for each interpreter, so that text which a cell prints or displays cannot pass for an
 envelope. Nothing from one is ever evaluated or unpickled.
 
@@ -32,7 +33,7 @@ import msgspec
 from . import remote
 from .run import Event, Media
 
-VERSION = 2
+VERSION = 3
 _CARRIER = "image/svg+xml"
 _FORM = re.compile(r"<!--bai:(\d+):([0-9a-f]+):(\d+):(\d+):(\d+):(\d+):")
 _END = "-->"
@@ -143,7 +144,7 @@ class Decoder:
     """
 
     nonce: str = ""
-    _parts: dict[int, list[bytes]] = field(default_factory=dict, repr=False)
+    _parts: dict[int, list[str]] = field(default_factory=dict, repr=False)
 
     def read(self, event: Event) -> Event | Message | None:
         """Return the event itself, the message in it, or ``None`` while parts are missing.
@@ -157,7 +158,7 @@ class Decoder:
         if match is None or not event.data.endswith(_END):
             return event
         text = event.data[match.end() : -len(_END)]
-        if "-" in text:  # the comment ends before the end: there is more, and it may draw
+        if ">" in text:  # the comment ends before the end: there is more, and it may draw
             return event
         return self._open(match, text)
 
@@ -167,24 +168,22 @@ class Decoder:
             return None
         if not secrets.compare_digest(nonce, self.nonce) or int(version) != VERSION:
             return None
-        try:
-            data = base64.b64decode(text, validate=True)
-        except ValueError:  # not the letters of base64
+        if not text.isascii() or zlib.crc32(text.encode()) != int(checksum):
             return None
-        if zlib.crc32(data) != int(checksum) or not 0 <= int(part) < int(parts) <= _MOST_PARTS:
+        if not 0 <= int(part) < int(parts) <= _MOST_PARTS:
             return None
         collected = self._parts.setdefault(int(number), [])
         if len(collected) != int(part):  # a part before it was lost: the message cannot be had
             self._parts.pop(int(number), None)
             return None
-        collected.append(data)
+        collected.append(text)
         if len(collected) < int(parts):
             return None
         del self._parts[int(number)]
-        return _message(b"".join(collected))
+        return _message("".join(collected))
 
 
-def _message(body: bytes) -> Message | None:
+def _message(body: str) -> Message | None:
     try:
         kind, content, metadata, origin, buffers = _parse(body)
         decoded = tuple(base64.b64decode(buffer, validate=True) for buffer in buffers)
@@ -197,7 +196,7 @@ def _message(body: bytes) -> Message | None:
     return Message(kind, content, metadata, str(origin), decoded)
 
 
-def _parse(body: bytes) -> Any:
+def _parse(body: str) -> Any:
     try:
         return msgspec.json.decode(body)
     except ValueError:  # the standard library also takes NaN and halves of letters, but takes long

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backendai_kernel.local.outputs import exit_code_of, records_of
+from backendai_kernel.local.outputs import exit_code_of, read_json, records_of
 
 
 def shown(bundle: dict[str, Any]) -> list[tuple[str, bytes]]:
@@ -92,3 +92,16 @@ def test_a_plain_text_that_is_not_text_is_an_error() -> None:
 )
 def test_exit_codes(ename: str, evalue: str | None, code: int) -> None:
     assert exit_code_of({"ename": ename, "evalue": evalue}) == code
+
+
+@pytest.mark.parametrize("value", ["iVBO" * 50_000, "\ud800" * 50_000, {"size": float("inf")}])
+def test_a_drawing_of_any_size_is_said_as_json_has_it(value: Any) -> None:
+    ((kind, payload),) = shown({"image/svg+xml": value})
+
+    assert kind == "media"
+    assert read_json(payload) == json.loads(payload) == {"type": "image/svg+xml", "data": value}
+
+
+def test_a_large_text_that_is_no_json_is_refused() -> None:
+    with pytest.raises(ValueError):
+        read_json("<b>" * 50_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -263,6 +264,27 @@ def test_an_output_of_megabytes_comes_in_parts_and_whole(interpreter):
     (message,) = interpreter.execute("display({'text/plain': 'ü' * 1_000_000}, raw=True)")
 
     assert message.content["data"]["text/plain"] == "ü" * 1_000_000
+
+
+@pytest.mark.parametrize("piece", ["iVBORw0KGgo+/", "-->", '\\\\"', "--!>", "\\u26c4\\n", "\\x00"])
+def test_every_letter_of_a_large_output_arrives_and_no_part_is_too_large(
+    interpreter, piece, monkeypatch
+):
+    sizes: list[int] = []
+    read = interpreter.decoder.read
+
+    class Measured(Decoder):
+        def read(self, event: Any) -> Any:
+            sizes.append(len(json.dumps(event.data)))
+            assert event.data.count(">") == 1  # the one that ends the comment
+            return read(event)
+
+    monkeypatch.setattr(interpreter, "decoder", Measured())
+    code = f"display({{'image/png': {piece!r} * 300_000, 'text/plain': 'x'}}, raw=True)"
+    (shown,) = interpreter.execute(code)
+
+    assert shown.content["data"] == {"image/png": piece * 300_000, "text/plain": "x"}
+    assert max(sizes) <= 256 * 1024 + 200  # with the head of the comment
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ async def test_a_printed_text_of_many_megabytes_comes_whole(notebook):
 
 
 async def test_what_looks_like_an_envelope_is_only_what_it_looks_like(notebook):
-    fake = "<!--bai:2:" + "0" * 32 + ":1:0:1:1:QUJD-->"
+    fake = "<!--bai:3:" + "0" * 32 + ":1:0:1:1:QUJD-->"
     cell = await notebook.run(
         f"print({fake!r}); display({{'image/svg+xml': {fake!r}}}, raw=True); print('\\x00\\x1b[31m')"
     )

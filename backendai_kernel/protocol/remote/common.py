@@ -12,9 +12,11 @@ import base64
 import inspect
 import threading
 
-VERSION = 2
+VERSION = 3
 MARK = "#%bai:"
-PART = 192 * 1024  # bytes of JSON in a part; base64 makes 256 KiB of it
+PART = 256 * 1024  # bytes of a part, as they stand in a message
+LARGE = 64 * 1024  # letters of a text that is looked at before it is written as JSON
+NOTHING_TO_ESCAPE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 TEXT = 2 * 1024 * 1024  # characters of a stream message: at most 8 of the 10 MiB that pass
 LATE = 4096  # messages kept for the next request
 NAMES = 2000  # names in a snapshot
@@ -25,6 +27,9 @@ RICH = frozenset(
     "display_data update_display_data execute_result clear_output error "
     "comm_open comm_msg comm_close".split()
 )
+CARRIER_BEGIN = b'{"data":{"image/svg+xml":"<!--bai:%d:%s:%d:%d:%d:%d:'
+CARRIER_END = b'-->"},"metadata":{},"transient":{}}'
+DISPLAYS = ("display_data", "update_display_data", "execute_result")
 DEBUGGERS = ("debugpy", "pydevd")  # they wait for a front end that never comes here
 ENDINGS = ("error", "reply", "result", "hello")  # the request is over in a moment
 
@@ -60,6 +65,19 @@ def is_of_user(task):
     frame = getattr(task.get_coro(), "cr_frame", None)
     module = frame.f_globals.get("__name__", "").split(".")[0] if frame else "ipykernel"
     return module not in ("ipykernel", "tornado", "zmq", "jupyter_client", "_backendai")
+
+
+def cut(body):
+    """Yield the parts of JSON text, each with how it is written in a JSON string."""
+    start = 0
+    while start < len(body):
+        part = body[start : start + PART]
+        written = part.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+        if len(written) > PART:
+            part = part[: PART // 2]
+            written = part.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+        yield part, written
+        start += len(part)
 
 
 async def done(result):

@@ -56,8 +56,7 @@ class Output:
             # An Output widget takes what belongs to this request, by the name it has over there.
             state["msg_id"] = self.origins[state["msg_id"]][0]
         buffers = [base64.b64encode(buffer).decode() for buffer in buffers or ()]
-        item = [kind, content, metadata or {}, origin, buffers]
-        body = json.dumps(item, default=plain).encode("utf-8", "backslashreplace")
+        body = self.as_json([kind, content, metadata or {}, origin, buffers])
         with self.lock:
             if self.parent is None or nonce != self.nonce:
                 self.late = self.late[1 - LATE :] + [(nonce, body)]
@@ -66,15 +65,33 @@ class Output:
                 if kind not in ENDINGS:
                     self.live.wake()
 
+    def as_json(self, item):
+        # json looks at each letter twice. Of a picture there are megabytes, none to be escaped.
+        large, content = {}, item[1]
+        data = content.get("data")
+        if item[0] in DISPLAYS and isinstance(data, dict):
+            for name, text in data.items():
+                if isinstance(text, str) and len(text) > LARGE and text.isascii():
+                    letters = text.encode()
+                    if not letters.translate(None, NOTHING_TO_ESCAPE):
+                        large[name] = letters
+        places = {name: "%s:%d" % (self.nonce, at) for at, name in enumerate(large)}
+        if large:
+            item = [item[0], dict(content, data=dict(data, **places))] + item[2:]
+        body = json.dumps(item, default=plain).encode()
+        for name in large:
+            before, _, after = body.partition(places[name].encode())
+            body = b"".join((before, large[name], after))
+        # The letter with which a comment could end; JSON has it in its strings only.
+        return body.replace(b">", b"\\u003e")
+
     def seal(self, body):
         self.number += 1
-        count = (len(body) + PART - 1) // PART
-        for index in range(count):
-            part = body[index * PART : (index + 1) * PART]
-            mark = (VERSION, self.nonce.encode(), self.number, index, count, zlib.crc32(part))
-            comment = b"<!--bai:%d:%s:%d:%d:%d:%d:" % mark + base64.b64encode(part) + b"-->"
-            # As JSON at once: it has nothing to escape, and of a picture there are megabytes.
-            content = b'{"data":{"image/svg+xml":"' + comment + b'"},"metadata":{},"transient":{}}'
+        parts = list(cut(body))
+        for index, (part, written) in enumerate(parts):
+            mark = (VERSION, self.nonce.encode(), self.number, index, len(parts), zlib.crc32(part))
+            # As JSON at once, for the same reason.
+            content = b"".join((CARRIER_BEGIN % mark, written, CARRIER_END))
             if "json" not in self.session.packer:
                 content = json.loads(content)
             self.send_raw(self.kernel.iopub_socket, "display_data", content, parent=self.parent)
