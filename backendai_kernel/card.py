@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from .errors import BackendError
@@ -32,6 +33,7 @@ class StartCard:
         self._last = ""
         self._ticking: asyncio.Task[None] | None = None
         self._done: Card | None = None
+        self._note = ""
 
     async def __aenter__(self) -> StartCard:
         self._ticking = asyncio.create_task(self._tick())
@@ -61,11 +63,18 @@ class StartCard:
         if changed and self._is_shown:
             self._show(self._card("waiting", progress.note))
 
-    def ready(self, name: str, endpoint: str, is_local: bool) -> None:
-        """The session runs."""
+    def ready(self, name: str, endpoint: str, is_local: bool, note: str = "") -> None:
+        """The session runs; the note is anything else worth a sentence."""
         where = "this computer" if is_local else endpoint.partition("//")[2]
         self._where = f"{name} on {where}"
-        self._done = self._card("ready")
+        self._note = note
+        self._done = self._card("ready", note)
+
+    def time_left(self, text: str) -> None:
+        """Show on the card of a session that runs when it will end by itself."""
+        if self._done is not None:
+            lines = filter(None, [text[:1].upper() + text[1:], self._note])
+            self._show(replace(self._done, note="\n".join(lines)))
 
     def finish(self) -> None:
         """Show that the session runs, if there is anything to show yet; what follows is not ours."""

@@ -57,7 +57,14 @@ class ProtocolError(BackendError):
 
 
 class RunLost(BackendError):
-    """The session, or the interpreter in it, went away under the code."""
+    """The session, or the interpreter in it, went away under the code.
+
+    ``post_mortem`` is what was found out about it (`postmortem.PostMortem`), or ``None``.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", post_mortem: Any = None) -> None:
+        super().__init__(message, hint=hint)
+        self.post_mortem = post_mortem
 
 
 class SessionFailed(BackendError):

@@ -61,6 +61,18 @@ def roughly(seconds: float) -> str:
     return f"{hours} h {rest:02d} min" if rest and hours < 10 else f"{hours} h"
 
 
+def warning(name: str, deadline: Deadline) -> str:
+    """Return what the user of a session is told shortly before its end."""
+    step = (
+        "A cell or `%bai keepalive` gives it more time."
+        if deadline.can_be_put_off
+        else "Nothing puts that off from here: save what you need, its variables and files go too."
+    )
+    if deadline.check == UTILIZATION:
+        step = "Its variables and files go with it."
+    return f"[The session {name} {deadline}. {step}]\n"
+
+
 def read_deadlines(idle_checks: str | None) -> tuple[Deadline, ...]:
     """Return what ``idle_checks`` of a session says, the soonest first.
 

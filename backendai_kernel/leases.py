@@ -182,6 +182,24 @@ def left_behind(environ: Mapping[str, str]) -> list[Found]:
     return [each for each in survey(environ) if each.standing is Standing.LEFT]
 
 
+def hint(found: list[Found]) -> str:
+    """Return a sentence about sessions that were left behind, ``""`` for none."""
+    if not found:
+        return ""
+    named = [each.terms.name + _of_notebook(each.terms) for each in found[:3]]
+    more = [f"{len(found) - 3} more"] if len(found) > 3 else []
+    one = len(found) == 1
+    return (
+        f"{'A session' if one else f'{len(found)} sessions'} of kernels that are gone may still "
+        f"run: {', '.join([*named, *more])}. `%bai gc` ends {'it' if one else 'them'}, "
+        f"`%bai attach {found[0].terms.name}` goes on in {'it' if one else 'one'}."
+    )
+
+
+def _of_notebook(terms: Terms) -> str:
+    return f" ({Path(terms.notebook).name})" if terms.notebook else ""
+
+
 @contextmanager
 def seized(environ: Mapping[str, str], name: str) -> Iterator[Lease | None]:
     """Hold a lease for as long as something is done about its session; ``None``: another does."""

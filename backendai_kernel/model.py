@@ -120,8 +120,16 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def slots(self) -> Mapping[str, Decimal]:
         """What it takes, or asks for while it waits: slot → amount; empty when nobody said."""
-        told = msgspec.json.decode(self.occupying_slots or "{}", type=dict[str, str | None])
-        return parse_slots(told)
+        return _slots(self.occupying_slots)
+
+    @property
+    def requested(self) -> Mapping[str, Decimal]:
+        """What was asked for: slot → amount; empty when nobody said."""
+        return _slots(self.requested_slots)
+
+
+def _slots(text: str | None) -> Mapping[str, Decimal]:
+    return parse_slots(msgspec.json.decode(text or "{}", type=dict[str, str | None]))
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +141,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     status: str = ""
     agent: str | None = None
     occupied_slots: str | None = None
+    status_data: str | None = None
 
 
 class SessionDetail(Session, frozen=True, kw_only=True):

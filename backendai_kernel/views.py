@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
+from .postmortem import PostMortem
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
@@ -74,14 +76,16 @@ def card_text(card: Card) -> str:
     """Return the card as plain text, for nbconvert and terminals."""
     lines = [f"{_MARKS[card.state]} {headline(card)} · {card.what} · {card.where}"]
     if card.note:
-        lines.append(f"  {card.note}")
+        lines += [f"  {line}" for line in card.note.splitlines()]
     return "\n".join(lines)
 
 
 def card_html(card: Card) -> str:
     """Return the card as HTML."""
     colour = _COLOURS[card.state]
-    note = f'<div style="margin-top:4px">{escape(card.note)}</div>' if card.note else ""
+    note = "".join(
+        f'<div style="margin-top:4px">{escape(line)}</div>' for line in card.note.splitlines()
+    )
     steps = _steps_html(card) if card.state == "waiting" else ""
     return (
         f'<div role="status" style="border-left:3px solid {colour};padding:6px 12px;margin:2px 0;'
@@ -92,6 +96,24 @@ def card_html(card: Card) -> str:
         f"<strong>{escape(headline(card))}</strong>"
         f'<span style="color:var(--jp-ui-font-color2, inherit)"> · {escape(card.what)}'
         f" · {escape(card.where)}</span>{steps}{note}</div>"
+    )
+
+
+def post_mortem_text(found: PostMortem) -> str:
+    """Return what a session's log said last; `PostMortem.sentence` is told by the error below it."""
+    return "\n".join(["The last lines of its log:", *(f"  {line}" for line in found.log)])
+
+
+def post_mortem_html(found: PostMortem) -> str:
+    """Return `post_mortem_text` as HTML."""
+    lines = escape("\n".join(found.log))
+    return (
+        f'<div role="note" style="border-left:3px solid {_COLOURS["failed"]};padding:6px 12px;'
+        "margin:2px 0;font-family:var(--jp-ui-font-family, sans-serif);"
+        'font-size:var(--jp-ui-font-size1, 13px);color:var(--jp-ui-font-color1, inherit)">'
+        "<div>The last lines of its log:</div>"
+        '<pre style="margin:4px 0 0;white-space:pre-wrap;overflow-wrap:anywhere;'
+        f'color:var(--jp-ui-font-color2, inherit)">{lines}</pre></div>'
     )
 
 

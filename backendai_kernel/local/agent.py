@@ -254,6 +254,11 @@ class Container:
         except ProcessLookupError:
             return
 
+    async def exhaust_memory(self) -> None:
+        """Kill the interpreter as the system does when memory runs out (seen with 26.4.16)."""
+        self._log.write(b"python-kernel: [WARNING] Out-of-memory detected!\n")
+        await self.kill_interpreter()
+
     # --- work --------------------------------------------------------------------------------
 
     async def execute(

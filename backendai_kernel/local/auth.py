@@ -38,12 +38,16 @@ class KeyPairPolicy:
         total_resource_slots: Slot name → amount; ``None`` for no limit. A slot that the policy
             does not name is not allowed at all (recording 68); what is over stays PENDING.
         rate_limit: Requests in 15 minutes.
+        idle_timeout: Seconds of idleness after which a session is ended; 0: never.
+        max_session_lifetime: Seconds after which it is ended, whatever it does; 0: never.
     """
 
     name: str = "default"
     max_concurrent_sessions: int | None = None
     total_resource_slots: Mapping[str, Decimal] | None = None
     rate_limit: int = 30000
+    idle_timeout: float = 0.0
+    max_session_lifetime: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,6 +119,10 @@ class Faults:
         """Kill a session's interpreter; its runner lives on (recording 28)."""
         await self._manager.container(session).kill_interpreter()
 
+    async def exhaust_memory(self, session: str) -> None:
+        """Kill a session's interpreter as the system does when memory runs out; its runner logs it."""
+        await self._manager.container(session).exhaust_memory()
+
     def clear(self) -> None:
         """Make no more trouble."""
         self._faults.clear()

@@ -16,6 +16,7 @@ import psutil
 
 from ..model import SessionStatus
 from ..slots import format_amount
+from . import idle
 from .auth import KeyPair
 from .core import AGENT, DOMAIN, GROUP, GROUP_ID, SCALING_GROUP, Core, container_id
 from .creation import raw_ports
@@ -124,7 +125,7 @@ _SESSION: dict[str, Callable[[Core, SessionRecord], Any]] = {
     "result": lambda c, s: s.result,
     "commit_status": lambda c, s: "ready",
     "abusing_reports": lambda c, s: [],
-    "idle_checks": lambda c, s: "{}",
+    "idle_checks": lambda c, s: json.dumps(idle.report(s)),
     "agent_ids": lambda c, s: _agents(s),
     "agents": lambda c, s: _agents(s),
     "resource_opts": lambda c, s: json.dumps({"main1": {"shmem": int(s.wanted.shmem)}}),

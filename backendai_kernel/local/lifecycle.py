@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..model import SessionStatus
-from . import problems
+from . import idle, problems
 from .agent import AgentFailure, ContainerSpec
-from .auth import KeyPair
+from .auth import KeyPair, KeyPairPolicy
 from .events import Hub
 from .release import Release
 from .scheduler import SHARES, Capacity, usage, within_policy
@@ -151,6 +151,7 @@ class Lifecycle:
         self._hub.tell("kernel_started", record)
         self._creating(record)
         record.touched = asyncio.get_running_loop().time()
+        record.accessed = record.began = record.touched
         record.starts_at = utcnow()
         self._move(record, SessionStatus.RUNNING, "triggered-by-scheduler")
         record.settled.set()
@@ -272,14 +273,22 @@ class Lifecycle:
             self._move(record, SessionStatus.RUNNING, "new-container-started")
 
     @contextmanager
-    def use(self, record: SessionRecord) -> Iterator[None]:
-        """Keep a session from being taken for idle."""
+    def use(self, record: SessionRecord, *, is_active: bool = True) -> Iterator[None]:
+        """Keep a session from being taken for idle.
+
+        Args:
+            is_active: It is an execution or a connection to an app, which servers count.
+        """
         record.busy += 1
+        record.active += is_active
         try:
             yield
         finally:
             record.busy -= 1
+            record.active -= is_active
             record.touched = asyncio.get_running_loop().time()
+            if is_active:
+                record.accessed = record.touched
 
     async def end_idle(self, limit: float) -> None:
         """End what nothing has held and what has executed nothing for *limit* seconds."""
@@ -287,10 +296,26 @@ class Lifecycle:
         for record in self._registry:
             if record.status is not SessionStatus.RUNNING or record.container is None:
                 continue
-            if record.busy or await _is_executing(record.container):
+            if record.busy or await self.is_executing(record.container):
                 record.touched = now
             elif now - record.touched >= limit:
                 self.end(record, "idle-timeout")
+
+    async def check_limits(self, policy: KeyPairPolicy) -> None:
+        """End the sessions of a policy whose time is over."""
+        for record in list(self._registry):
+            if record.owner.policy == policy:
+                await idle.check(self, record)
+
+    @staticmethod
+    async def is_executing(container: Container) -> bool:
+        """Code runs, whether somebody polls it or not."""
+        begun = asyncio.ensure_future(container.running())
+        await asyncio.sleep(0)
+        if begun.done():
+            return True
+        begun.cancel()
+        return False
 
     async def close(self) -> None:
         """End every session and wait until their process trees are gone."""
@@ -326,16 +351,6 @@ async def _batch(container: Container, command: str) -> int:
         if answer["status"] == "finished":
             return int(answer["exitCode"] or 0)
         mode = "input" if answer["status"] == "waiting-input" else "continue"
-
-
-async def _is_executing(container: Container) -> bool:
-    """Code runs, whether somebody polls it or not."""
-    begun = asyncio.ensure_future(container.running())
-    await asyncio.sleep(0)
-    if begun.done():
-        return True
-    begun.cancel()
-    return False
 
 
 async def _remove(folder: Path) -> None:

@@ -22,7 +22,7 @@ from typing import Self
 
 from aiohttp import web
 
-from . import problems
+from . import idle, problems
 from .agent import Container, start_container
 from .auth import Gate, KeyPair, KeyPairPolicy, new_keypair
 from .core import SENDER, Core
@@ -106,7 +106,8 @@ class LocalManager:
         self.keypair = keypair or new_keypair(policy=policy, password=secrets.token_urlsafe(12))
         self.release = release
         self.gate = Gate(release)
-        for each in (self.keypair, *others):
+        self._keypairs = (self.keypair, *others)
+        for each in self._keypairs:
             self.gate.add(each)
         self.registry = Registry()
         self.faults = Faults(self)
@@ -168,12 +169,18 @@ class LocalManager:
         site = web.TCPSite(self._runner, self._host, self._port)
         await site.start()
         self._port = self._runner.addresses[0][1]
-        self._sweeper = asyncio.create_task(self._sweep())
+        self._sweepers = [asyncio.create_task(self._sweep())]
+        checked: list[KeyPairPolicy] = []
+        for policy in (pair.policy for pair in self._keypairs):
+            if policy not in checked and (pause := idle.pause(policy)) is not None:
+                checked.append(policy)
+                self._sweepers.append(asyncio.create_task(self._check_limits(policy, pause)))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self._sweeper.cancel()
-        await asyncio.wait([self._sweeper])
+        for sweeper in self._sweepers:
+            sweeper.cancel()
+        await asyncio.wait(self._sweepers)
         await self._core.lifecycle.close()
         self._core.hub.close()
         await self._runner.cleanup()
@@ -266,6 +273,11 @@ class LocalManager:
                 await self._core.lifecycle.end_idle(self._session_idle_limit)
             if self._idle_limit and self._is_idle(self._idle_limit):
                 self.idle.set()
+
+    async def _check_limits(self, policy: KeyPairPolicy, pause: float) -> None:
+        while True:
+            await asyncio.sleep(pause)
+            await self._core.lifecycle.check_limits(policy)
 
     def _is_idle(self, limit: float) -> bool:
         busy = self._in_flight or self.registry.alive()

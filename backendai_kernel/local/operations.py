@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from . import problems
+from . import idle, problems
 from .agent import AgentFailure, Container
 from .core import DOMAIN, GROUP_ID, Core, answer, container_id, json_body, owner, params, session
 from .sessions import SessionRecord, utcnow
@@ -59,13 +59,7 @@ async def describe(core: Core, request: web.Request) -> web.Response:
             "terminationTime": record.terminated_at and record.terminated_at.isoformat(),
             "numQueriesExecuted": 0,
             "lastStat": None,
-            "idleChecks": {
-                "session_lifetime": {
-                    "remaining": None,
-                    "remaining_time_type": "expire_after",
-                    "extra": None,
-                }
-            },
+            "idleChecks": idle.report(record),
         }
     )
 

@@ -49,6 +49,10 @@ class SessionRecord:
         settled: Set once it is RUNNING or will never be.
         busy: How many runs, event streams and websockets hold it right now.
         touched: Loop time of the last moment something held it.
+        active: How many executions and connections to apps there are right now.
+        accessed: Loop time of the last moment there was one.
+        began: Loop time of its start.
+        remaining: Idle check → seconds, as last checked.
         devices: Simulated device → shares taken of it.
     """
 
@@ -74,6 +78,10 @@ class SessionRecord:
     last_logs: str = ""
     busy: int = 0
     touched: float = 0.0
+    active: int = 0
+    accessed: float = 0.0
+    began: float = 0.0
+    remaining: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.name = self.name or self.wanted.name

@@ -219,7 +219,7 @@ class _Listener:
         """Return what keeps the one session that the stream names in use."""
         if self.record is None:
             return nullcontext()
-        return self._core.lifecycle.use(self.record)
+        return self._core.lifecycle.use(self.record, is_active=False)
 
     def wants(self, happening: Happening) -> bool:
         session = happening.session

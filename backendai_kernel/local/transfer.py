@@ -25,7 +25,7 @@ async def upload(core: Core, request: web.Request) -> web.Response:
     record, container = running(core, request)
     if not request.content_type.startswith("multipart/"):
         raise problems.malformed_body(str(request.url), request.method)
-    with core.lifecycle.use(record):
+    with core.lifecycle.use(record, is_active=False):
         count = 0
         async for part in await request.multipart():
             if not isinstance(part, BodyPartReader):

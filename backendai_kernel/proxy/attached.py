@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from ..connect import open_client
 from ..errors import BackendError, RunLost
@@ -21,6 +22,10 @@ class AttachedLane(QueryLane):
 
     The name in the wish is that of the session.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._way_on = _BACK
 
     async def open(self, on_progress: Callable[[Progress], None]) -> None:
         """Find the session and teach its interpreter to send envelopes; its variables stay.

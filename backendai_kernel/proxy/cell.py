@@ -7,6 +7,7 @@ over in order, so all output of a cell is out before its reply.
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -14,10 +15,13 @@ from typing import Any
 
 from ..card import StartCard
 from ..errors import BackendError
+from ..expiry import Deadline
 from ..outputs import Failure, Translator
 from ..portal import Portal
+from ..postmortem import PostMortem
 from ..protocol.envelope import Message
 from ..protocol.run import Event, InputRequest
+from ..views import post_mortem_html, post_mortem_text
 from .lanes import QueryLane
 from .queue import OutputQueue
 
@@ -65,6 +69,7 @@ class Cell:
         self._is_running_code = False
         self._interrupts = 0
         self._no_stdin = False
+        self.lost: PostMortem | None = None
 
     async def run(self, code: str, head: Mapping[str, Any]) -> Translator:
         """Run the cell; return what the reply needs. How it failed the front end has been told.
@@ -86,12 +91,20 @@ class Cell:
             translator.plain = self._lane.is_plain
             await self._execute(code, head, translator)
         except BackendError as exc:
+            self.lost = getattr(exc, "post_mortem", None)
+            if self.lost is not None and self.lost.log and not self._silent:
+                self._show_log(self.lost)
             return self._failed(type(exc).__name__, str(exc))
         except asyncio.CancelledError:
             if not self._interrupts:
                 raise
             return self._failed("KeyboardInterrupt", "")
         return translator.failure
+
+    def _show_log(self, found: PostMortem) -> None:
+        data = {"text/plain": post_mortem_text(found), "text/html": post_mortem_html(found)}
+        transient = {"display_id": f"backendai-{uuid.uuid4().hex}"}
+        self._send("display_data", {"data": data, "metadata": {}, "transient": transient})
 
     def _failed(self, ename: str, evalue: str) -> Failure:
         failure = Failure(ename, evalue, [f"{ename}: {evalue}" if evalue else ename])
@@ -107,7 +120,9 @@ class Cell:
                 await asyncio.wrap_future(self._work)
                 client, session = self._lane.client, self._lane.session
                 if client is not None and session is not None:
-                    card.ready(session.name, client.config.endpoint, client.config.is_local)
+                    config, note = client.config, self._lane.take_note()
+                    card.ready(session.name, config.endpoint, config.is_local, note)
+                    self._lane.upkeep.on_time = lambda told: self._here(_show_time, card, told)
         finally:
             self._work = None
 
@@ -204,6 +219,10 @@ class Cell:
         work = self._work
         if work is not None:  # not by way of the kernel's loop, which a signal handler holds up
             work.cancel()
+
+
+def _show_time(card: StartCard, deadlines: tuple[Deadline, ...]) -> None:
+    card.time_left("; ".join(map(str, deadlines)))
 
 
 async def _as_coroutine(ask: AskFrontEnd, prompt: str, password: bool) -> str:

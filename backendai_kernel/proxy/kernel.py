@@ -25,8 +25,9 @@ from .. import __version__
 from ..errors import BackendError, ConfigError
 from ..portal import Portal
 from . import inputs
+from .life import LivingKernel, shutdown_limit
 from .packing import packed
-from .requests import RequestsKernel, maybe
+from .requests import maybe
 from .routing import Misplaced, route
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 _PREPARE_AFTER = 0.3  # seconds after kernel_info: the front end has its answer and draws
 _SWITCH_INTERVAL = 0.0005  # seconds
-_SHUTDOWN_LIMIT = 2.0  # seconds: after 2.5 a server sends SIGTERM
 _EXIT_AFTER = 0.1  # seconds: the reply is out by then
 _UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
 
@@ -45,7 +45,7 @@ Reply = dict[str, Any]
 AnyLane = TypeVar("AnyLane", bound="QueryLane")
 
 
-class BackendKernel(RequestsKernel):
+class BackendKernel(LivingKernel):
     """A Python kernel whose cells run in a Backend.AI compute session."""
 
     implementation = "backendai-kernel"
@@ -129,11 +129,14 @@ class BackendKernel(RequestsKernel):
                 )
             finally:
                 self._runs_here = False
-            if not way.remote or reply["status"] != "ok":
+            remote = way.remote or self._take_next_code()
+            if not remote or reply["status"] != "ok":
                 return dict(reply)
             for stream in (sys.stdout, sys.stderr):  # they send late; the session's come at once
                 stream.flush()
-        if not way.remote.strip():
+        else:
+            remote = way.remote
+        if not remote.strip():
             return self._reply(is_counted=bool(way.local))
         options = {
             "silent": silent,
@@ -142,7 +145,7 @@ class BackendKernel(RequestsKernel):
             "cell_id": cell_id,
             "allow_stdin": allow_stdin,
         }
-        return await self._execute_remote(way.remote, options, allow_stdin)
+        return await self._execute_remote(remote, options, allow_stdin)
 
     async def _execute_remote(self, code: str, options: dict[str, Any], allow_stdin: bool) -> Reply:
         from .cell import Cell
@@ -182,6 +185,8 @@ class BackendKernel(RequestsKernel):
             "payload": outcome.payload,
             "user_expressions": outcome.user_expressions,
         }
+        if cell.lost is not None:
+            self._lost = (code, cell.lost)
         if outcome.failure is not None:
             reply |= {"status": "error", **outcome.failure.content, "user_expressions": {}}
         self._keep(code, silent, bool(options["store_history"]))
@@ -294,13 +299,14 @@ class BackendKernel(RequestsKernel):
         self._relay.close_all()
         return name
 
-    def _make_lane(self, kind: type[AnyLane], wish: Wish) -> AnyLane:
+    def _make_lane(self, kind: type[AnyLane], wish: Wish, **more: Any) -> AnyLane:
         return kind(
             wish,
             os.environ,
             cwd=Path.cwd(),
             on_late=partial(self._from_portal, self._relay.deliver),
             on_end=partial(self._from_portal, self._relay.close_all),
+            **more,
         )
 
     def _the_lane(self) -> QueryLane:
@@ -309,7 +315,8 @@ class BackendKernel(RequestsKernel):
         with self._lane_lock:
             if self._lane is None:
                 wish = Wish(self._session_name(), self.image, tuple(self.resources))
-                self._lane = self._make_lane(QueryLane, wish)
+                self._hold_lease(wish.name, is_new=True)
+                self._lane = self._make_lane(QueryLane, wish, lease=self._lease)
             return self._lane
 
     def describe_session(self) -> list[tuple[str, str]]:
@@ -321,7 +328,8 @@ class BackendKernel(RequestsKernel):
             return [("Session", "none yet: the first cell starts it"), *facts]
         if self._is_attached:
             return [("Session", f"{session.name} ({session.id}), attached: not started here")]
-        return [("Session", f"{session.name} ({session.id})"), *facts]
+        times = [("Time", str(deadline)) for deadline in self.time_left()]
+        return [("Session", f"{session.name} ({session.id})"), *facts, *times]
 
     def _session_name(self) -> str:
         """Return a name that stays over restarts of this kernel and is nobody else's.
@@ -384,6 +392,7 @@ class BackendKernel(RequestsKernel):
 
     def start(self) -> None:
         super().start()
+        self._hold_lease(self._session_name(), is_new=False)
         # A cell goes from thread to thread; by default each may keep the others waiting for 5 ms.
         sys.setswitchinterval(_SWITCH_INTERVAL)
         if threading.current_thread() is threading.main_thread():
@@ -415,7 +424,8 @@ class BackendKernel(RequestsKernel):
     def _was_left_a_session(self) -> bool:
         from .kept import KeptNote
 
-        return bool(KeptNote(os.environ, self._session_name()).read().session_id)
+        name = self._session_name()
+        return bool(KeptNote(os.environ, name).read().session_id) or self._the_lease(name).is_there
 
     def _close(self, restart: bool) -> None:
         if self._is_attached:
@@ -430,9 +440,11 @@ class BackendKernel(RequestsKernel):
             cell.abandon()
         closing = self._portal.start(lane.close(restart=restart))
         try:
-            closing.result(_SHUTDOWN_LIMIT)
+            closing.result(shutdown_limit())
         except (BackendError, TimeoutError) as exc:
-            self.log.warning("The session %s may still be there: %s", lane.wish.name, exc)
+            self.log.warning("The session %s is ended later: %s", lane.wish.name, exc or "slow")
+            if not restart:
+                self._hand_over()
             return
         self._portal.close(1.0)
 

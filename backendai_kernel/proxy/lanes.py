@@ -15,8 +15,10 @@ from typing import Any, Protocol
 
 from ..client import Client
 from ..connect import open_client
-from ..errors import APIError, BackendError, ConnectError, RunLost
-from ..leases import Lease, terms_here
+from ..errors import APIError, BackendError, ConfigError, ConnectError, RunLost
+from ..expiry import Deadline, warning
+from ..leases import Lease, hint, left_behind, terms_here
+from ..postmortem import Cause, as_error, examine
 from ..protocol.envelope import Message
 from ..protocol.run import Event, Finished, InputRequest, Text
 from ..run import Run
@@ -127,9 +129,12 @@ class QueryLane:
         self._is_late = False
         self._following: asyncio.Task[None] | None = None
         self._kept = KeptNote(environ, wish.name)
+        self._is_hinted = False
+        self._way_on = ""  # what to do when the session is gone, in place of a new one
         self._begun_id = ""  # of the last session that was had, or nearly so
         self._lease = lease or Lease(environ, wish.name)
         self.upkeep = Upkeep(self._beat, lambda: self.is_busy, self._touch)
+        self.upkeep.on_warning = self._warn
 
     @property
     def is_open(self) -> bool:
@@ -184,9 +189,21 @@ class QueryLane:
             self._watching = asyncio.create_task(self._watch(self.client, session))
             self.upkeep.begin(self.client, session.id)
 
+    def take_note(self) -> str:
+        """Return, once, what is worth a sentence when the session is there."""
+        is_told, self._is_hinted = self._is_hinted, True
+        return "" if is_told else hint(left_behind(self._environ))
+
     def _sign(self, client: Client) -> None:
         """Answer for the session on disk before the server is asked for it."""
-        if self._lease.hold():
+        try:
+            is_held = self._lease.hold()
+        except OSError as exc:
+            raise ConfigError(
+                f"The folder for what is kept between runs cannot be written: {exc}.",
+                hint="BACKENDAI_KERNEL_STATE names another one.",
+            ) from exc
+        if is_held:
             config = client.config
             terms = replace(
                 terms_here(self.wish.name, self._environ, self._lease.read()),
@@ -204,6 +221,10 @@ class QueryLane:
             self._sign(self.client)
             self._lease.note_session(self._begun_id)
 
+    def _warn(self, deadline: Deadline) -> None:
+        name = self.session.name if self.session is not None else self.wish.name
+        self._on_late(Text("stderr", warning(name, deadline)))
+
     async def _touch(self) -> None:
         await self.call("late", self._on_late)
 
@@ -218,7 +239,11 @@ class QueryLane:
                 one.
             ConnectError, APIError, ProtocolError: As `Client.send`.
         """
-        session = self._live_session()
+        try:
+            session = self._live_session()
+        except RunLost as exc:
+            self.session = None
+            raise await self._examined(exc, "since the last cell") from None
         if session.endings:
             publish(Text("stderr", _WAITS))
         try:
@@ -233,9 +258,10 @@ class QueryLane:
                             publish(event)
                 finally:
                     self._run = None  # what is left of it is brought to its end without us
-        except RunLost:
+        except RunLost as exc:
+            lost = await self._examined(exc, "while the code ran")
             await self._forget()
-            raise
+            raise lost from None
 
     async def call(
         self, name: str, publish: Publish, *, origin: str | None = None, **arguments: Any
@@ -307,14 +333,19 @@ class QueryLane:
         if self.session is None:
             raise RuntimeError("the lane is not open")
         if self._ended is not None:
-            reason, self.session = self._ended, None
             self.upkeep.stop()
             self._on_end()
-            raise RunLost(
-                f"The session has ended since the last cell: {reason}.",
-                hint="Its variables are lost. Run the cell again for a new session.",
-            )
+            raise RunLost("The session has ended since the last cell.", hint=self._way_on)
         return self.session
+
+    async def _examined(self, error: RunLost, when: str) -> RunLost:
+        """Return the error with the reason, as far as it can be found out."""
+        if self.client is None:
+            return error
+        found = await examine(self.client, self._begun_id, when=when, reason=self._ended or "")
+        if found.cause in (Cause.CRASH, Cause.MEMORY) and "interpreter" not in error.message:
+            return error  # the session lives: it was lost for another reason
+        return as_error(found, hint=self._way_on)
 
     async def _answer(self, run: Run, request: InputRequest, ask: Ask) -> None:
         self._asking = asyncio.ensure_future(_awaited(ask(request)))
@@ -406,7 +437,7 @@ class QueryLane:
                             "session_terminating",
                             "session_terminated",
                         ):
-                            self._ended = event.reason or "terminated"
+                            self._ended = event.reason
                             return
             except APIError:
                 return  # a server that has no such stream, or no such session any more

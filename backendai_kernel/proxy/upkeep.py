@@ -83,7 +83,7 @@ class Upkeep:
 
     # -- the time that is left ----------------------------------------------------------------
 
-    def time_left(self) -> tuple[Deadline, ...]:
+    async def time_left(self) -> tuple[Deadline, ...]:
         """Return when the session ends by itself, as of now, without asking anybody."""
         passed = asyncio.get_running_loop().time() - self._looked
         return tuple(replace(d, seconds=max(0.0, d.seconds - passed)) for d in self.deadlines)
@@ -133,24 +133,25 @@ class Upkeep:
 
     # -- more of it ---------------------------------------------------------------------------
 
-    async def keep_alive(self, seconds: float) -> float:
+    async def keep_alive(self, seconds: float) -> tuple[Deadline, ...]:
         """Put the end off, now and again and again for so many seconds; 0: only now.
 
         Returns:
-            The time that the session had after a run when it was last seen, 0.0 for unknown.
+            When the session would have ended, the soonest first.
 
         Raises:
             RunLost, ConnectError, APIError, ProtocolError: As `ComputeSession.run`.
         """
-        self.forget_keeping()
-        await self.look()
+        await self.forget_keeping()
+        before = await self.look()
         if not self._is_busy():
             await self._touch()
+            self._touched()
         if seconds > 0:
             self._keeping = asyncio.create_task(self._keep(seconds))
-        return self._grace
+        return before
 
-    def forget_keeping(self) -> bool:
+    async def forget_keeping(self) -> bool:
         """Put the end off no longer; false: it was not."""
         keeping, self._keeping = self._keeping, None
         if keeping is None or keeping.done():
@@ -171,3 +172,12 @@ class Upkeep:
                     await self._touch()
                 except BackendError:
                     continue  # the next cell is told, by its own request
+                self._touched()
+
+    def _touched(self) -> None:
+        """Count anew, as the server does; it tells the new number only after its next check."""
+        self.deadlines = tuple(
+            replace(d, seconds=max(d.seconds, self._grace)) if d.can_be_put_off else d
+            for d in self.deadlines
+        )
+        self._warned.discard(NETWORK)

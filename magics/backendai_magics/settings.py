@@ -110,7 +110,7 @@ def doctor(asked: Asked) -> Facts:
 
 def attach(asked: Asked) -> Facts:
     """Have the notebook's cells run in another session."""
-    kernel = _our_kernel(asked, "attach")
+    kernel = our_kernel(asked, "attach")
     session = kernel.attach_session(asked.options.session)
     return Facts(
         f"✓ This notebook's cells now run in the session {session.name}.",
@@ -125,7 +125,7 @@ def attach(asked: Asked) -> Facts:
 
 def detach(asked: Asked) -> Facts:
     """Go back to the notebook's own session."""
-    name = _our_kernel(asked, "detach").detach_session()
+    name = our_kernel(asked, "detach").detach_session()
     return Facts(
         f"✓ This notebook's cells run in its own session again; {name} goes on without it.",
         (),
@@ -133,7 +133,12 @@ def detach(asked: Asked) -> Facts:
     )
 
 
-def _our_kernel(asked: Asked, verb: str) -> Any:
+def our_kernel(asked: Asked, verb: str) -> Any:
+    """Return our kernel.
+
+    Raises:
+        ConfigError: The cells of this one run here.
+    """
     if asked.kernel is None:
         raise ConfigError(
             f"%bai {verb} needs the kernel Backend.AI Python: cells of this one run here.",

@@ -210,6 +210,29 @@ def _gc(parser: Parser) -> None:
     )
 
 
+def _keepalive(parser: Parser) -> None:
+    parser.add(
+        "--for",
+        dest="period",
+        metavar="TIME",
+        help="go on for so long, such as 90m or 8h, while this kernel lives",
+    )
+    parser.add("--off", action="store_true", help="go on no longer")
+
+
+def _retry(parser: Parser) -> None:
+    parser.add(
+        *("-r", "--resource", "--resources"),
+        dest="resource",
+        action="append",
+        default=[],
+        metavar="NAME=AMOUNT",
+        completes="slot",
+        help="for the new session, in place of what is proposed; may be repeated",
+    )
+    parser.add("--no-run", action="store_true", help="do not run the lost cell again")
+
+
 def _start(parser: Parser) -> None:
     parser.add("image", metavar="IMAGE", completes="image", help="full reference or short name")
     _make(parser)
@@ -367,6 +390,20 @@ VERBS: dict[str, Verb] = {
             _rename,
             "lifecycle:rename",
             example="%bai rename train train-2",
+        ),
+        Verb(
+            "keepalive",
+            "Give this notebook's session more time before it ends as idle.",
+            _keepalive,
+            "lasting:keepalive",
+            example="%bai keepalive --for 8h",
+        ),
+        Verb(
+            "retry",
+            "Run the cell again whose session has ended, in a new session.",
+            _retry,
+            "lasting:retry",
+            example="%bai retry -r mem=8g",
         ),
         Verb(
             "gc",

@@ -31,7 +31,8 @@ async def test_a_session_ended_between_two_cells_is_one_sentence_and_the_next_ce
     name, value = lost.error
     assert name == "RunLost"
     assert "The session has ended" in value
-    assert "Run the cell again" in value
+    assert "somebody with your keypair" in value
+    assert "`%bai retry` runs this cell in a new session" in value
     assert lost.reply["traceback"] == [f"{name}: {value}"]
     assert again.result == "False"
     assert session_of(manager).id != first

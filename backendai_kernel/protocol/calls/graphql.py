@@ -34,7 +34,7 @@ _SESSION_FIELDS = (
 _DETAIL_FIELDS = (
     f"{_SESSION_FIELDS} domain_name user_email scaling_group cluster_size cluster_mode "
     "startup_command service_ports mounts idle_checks requested_slots resource_opts "
-    "containers { id cluster_role cluster_idx status agent occupied_slots }"
+    "containers { id cluster_role cluster_idx status status_data agent occupied_slots }"
 )
 
 
