@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from .client import Client
+from .expiry import read_deadlines
 from .protocol import calls
 from .slots import Slots, parse_slots
 
@@ -94,24 +95,13 @@ def _usage(told: calls.ToldUsage, now: float) -> Usage:
         None if mem is None else int(mem),
         gpu,
         None if gpu_mem is None else int(gpu_mem),
-        ends_at(told.idle_checks, now),
+        _ends_at(told.idle_checks, now),
     )
 
 
-def ends_at(idle_checks: str | None, now: float) -> int:
-    """Return when the first idle check ends a session: seconds since the epoch, 0 for never.
-
-    Args:
-        idle_checks: JSON of the server: check → ``remaining`` seconds, or null (API reference 4.12).
-    """
-    left = [
-        each["remaining"]
-        for each in _read(idle_checks).values()
-        if isinstance(each, dict)
-        and isinstance(each.get("remaining"), int | float)
-        and each["remaining"] >= 0
-    ]
-    return int(now + min(left)) if left else 0
+def _ends_at(idle_checks: str | None, now: float) -> int:
+    deadlines = read_deadlines(idle_checks)
+    return int(now + deadlines[0].seconds) if deadlines else 0
 
 
 def _read(text: str | None) -> Mapping[str, Any]:

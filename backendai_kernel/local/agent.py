@@ -108,6 +108,11 @@ class Container:
         self._restarting = False
         self._last_logs = ""
 
+    @property
+    def pid(self) -> int:
+        """The process at the root of its tree."""
+        return self._process.pid
+
     # --- life --------------------------------------------------------------------------------
 
     async def _start(self) -> None:

@@ -21,6 +21,7 @@ from .auth import KeyPair
 from .core import AGENT, DOMAIN, GROUP, GROUP_ID, SCALING_GROUP, Core, container_id
 from .creation import raw_ports
 from .images import LocalImage
+from .livestat import live_stat
 from .sessions import SessionRecord
 
 Getter = Callable[[Core, Any], Any]
@@ -82,7 +83,7 @@ _CONTAINER: dict[str, Callable[[Core, SessionRecord], Any]] = {
     "container_id": lambda c, s: container_id(s),
     "resource_opts": lambda c, s: json.dumps({"shmem": int(s.wanted.shmem)}),
     "occupied_slots": lambda c, s: amounts(s.held),
-    "live_stat": lambda c, s: None,
+    "live_stat": lambda c, s: live_stat(s),
     "last_stat": lambda c, s: None,
     "preopen_ports": lambda c, s: list(s.wanted.preopen_ports),
 }

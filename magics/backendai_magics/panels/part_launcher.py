@@ -19,13 +19,13 @@ from backendai_kernel.resources import Resources as Known
 from backendai_kernel.resources import SlotUse, read_resources
 from backendai_kernel.slots import format_size, parse_slots
 from backendai_kernel.start import Progress, start_session
-from backendai_kernel.tables import amount_of
 from backendai_kernel.views import duration, phase_of
 
 from ..running import read_name, read_request
 from ..tree import VERBS
 from .desk import Desk, Message, Part, Verb, told
 from .part_resources import LABELS
+from .rows import amount_text
 
 if TYPE_CHECKING:
     from backendai_kernel.client import Client
@@ -306,7 +306,7 @@ def _slot(slot: SlotUse) -> Message:
         "label": LABELS.get(name, name),
         "step": _units(name, step),
         "most": _units(name, max(Decimal(0), most - most % step)),
-        "left": amount_of(name, min(bounds) if bounds else None),
+        "left": amount_text(name, min(bounds) if bounds else None),
     }
 
 

@@ -11,10 +11,10 @@ from backendai_kernel.client import Client
 from backendai_kernel.errors import BackendError
 from backendai_kernel.resources import Resources as Known
 from backendai_kernel.resources import read_resources
-from backendai_kernel.tables import amount_of
 from backendai_kernel.usage import Usage, read_usage
 
 from .desk import Desk, Message, Part, Verb, told
+from .rows import amount_text
 
 _LOOK = 10.0  # seconds between two figures of a sparkline
 _QUOTA_EVERY = 3  # looks
@@ -131,10 +131,10 @@ def _fact(slot: Any) -> Message:
     return {
         "name": name,
         "label": LABELS.get(name, name),
-        "used": amount_of(name, slot.used),
-        "limit": amount_of(name, limit),
-        "left": amount_of(name, slot.left),
-        "free": amount_of(name, slot.free, none=""),
+        "used": amount_text(name, slot.used),
+        "limit": amount_text(name, limit),
+        "left": amount_text(name, slot.left),
+        "free": amount_text(name, slot.free, none=""),
         "where": slot.where,
         "share": float(min(slot.used / most, Decimal(1))) if most else 0.0,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from backendai_kernel.describe import short_image
@@ -144,11 +145,20 @@ def asked_text(session: Session) -> str:
     words = []
     for slot, amount in sorted(session.slots.items(), key=lambda item: _order(item[0])):
         if slot == "mem":
-            size = float(amount) / 2**20
-            words.append(f"{size:.0f} MiB" if size < 1000 else f"{size / 1024:.4g} GiB")
+            words.append(amount_text(slot, amount))
         elif amount:
             words.append(f"{format_amount(amount)} {_NAMES.get(slot, slot)}")
     return " · ".join(words)
+
+
+def amount_text(slot: str, amount: Decimal | None, *, none: str = "no limit") -> str:
+    """Return an amount of a slot, memory in units for people: ``4 GiB``."""
+    if amount is None:
+        return none
+    if slot != "mem":
+        return format_amount(amount)
+    size = float(amount) / 2**20
+    return f"{size:.0f} MiB" if 0 < size < 1000 else f"{size / 1024:.3g} GiB"
 
 
 def _order(slot: str) -> tuple[bool, bool, str]:

@@ -31,8 +31,7 @@ export function render({ model, el }) {
   const saying = h("div.bai-said", { role: "status" });
   const root = h(
     "section.bai-panel",
-    // Keys that are pressed in the panel are not the notebook's.
-    { "aria-label": "Backend.AI", "data-lm-suppress-shortcuts": "true", "data-p-suppress-shortcuts": "true" },
+    { "aria-label": "Backend.AI" },
     h("header.bai-head", {}, h("span.bai-brand", {}, "Backend.AI"), server, h("span.bai-gap"), alive),
     parts.length > 1 ? tabs : null,
     errors,
@@ -41,6 +40,15 @@ export function render({ model, el }) {
     saying,
   );
   el.append(root);
+
+  // A key that is pressed in the panel is not the notebook's, where "x" cuts a cell. JupyterLab
+  // looks for this mark at the element that has the focus, in the capture phase, so we come first.
+  const own = (event) => {
+    if (!root.contains(event.target)) return;
+    const isOurs = !event.ctrlKey && !event.metaKey && !event.altKey;
+    event.target.toggleAttribute("data-lm-suppress-shortcuts", isOurs);
+  };
+  window.addEventListener("keydown", own, true);
 
   let quiet = 0;
   const desk = {
@@ -164,6 +172,7 @@ export function render({ model, el }) {
 
   return () => {
     link.close();
+    window.removeEventListener("keydown", own, true);
     clearTimeout(quiet);
     for (const part of made.values()) part.close?.();
   };

@@ -355,6 +355,7 @@ export function sessions(desk) {
     if (message.log) drawer.log(message);
     if (message.rows || message.add || message.set || message.gone || message.total !== undefined) {
       arrange();
+      list.touch();
       showChosen();
       drawer.update(all);
     }

@@ -1,0 +1,204 @@
+"""Panels as a person uses them, in JupyterLab; the kernel is a plain one but where a test says so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+
+from .lab import LIMIT, Cell, Lab, Sheet
+
+pytestmark = pytest.mark.browser
+MS = LIMIT * 1000
+SERIOUS = ("serious", "critical")
+OVER = re.compile("Terminated|Cancelled")
+START = "start python -r cpu=1 -r mem=512m --enqueue-only"
+
+
+@pytest.fixture(scope="module")
+def plain(lab: Lab, browser: Browser) -> Iterator[Sheet]:
+    """A notebook with a plain Python kernel, in which ``%bai`` is loaded."""
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    sheet = Sheet(page)
+    sheet.open(lab.write("panels", kernel="python3"))
+    page.keyboard.press("Control+b")
+    sheet.run("%load_ext bai")
+    yield sheet
+    sheet.run("mine = %bai ps --all\nfor s in mine:\n    if not s.status.is_over: %bai rm {s.id}")
+    sheet.shut_down()
+    page.close()
+
+
+@pytest.fixture
+def book(plain: Sheet) -> Iterator[Sheet]:
+    """The notebook; a test that makes the page complain has failed."""
+    plain.complaints.clear()
+    yield plain
+    assert plain.complaints == []
+
+
+def opened(sheet: Sheet, words: str = "") -> Panel:
+    return Panel(sheet.run(f"%bai panel {words}"))
+
+
+class Panel:
+    """A panel in a cell's output: what a person sees of it."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+        self.box = cell.find(".bai-panel")
+        self.rows = self.box.locator("tr.bai-row")
+        self.errors = self.box.get_by_role("alert")
+
+    def button(self, name: str) -> Locator:
+        return self.box.get_by_role("button", name=name, exact=True)
+
+    def tab(self, name: str) -> None:
+        self.box.get_by_role("tab", name=name, exact=True).click()
+
+    def row(self, name: str) -> Locator:
+        return self.rows.filter(has_text=name)
+
+    def shows(self, name: str, text: str | re.Pattern[str]) -> None:
+        expect(self.row(name)).to_contain_text(text, timeout=MS)
+
+    def launch(self, name: str) -> None:
+        self.tab("Launch")
+        self.box.get_by_label("Name", exact=True).fill(name)
+        expect(self.box.locator(".bai-line").first).to_contain_text(f"-t {name}", timeout=MS)
+        self.button("Start the session").click()
+        expect(self.box.locator(".bai-progress")).to_contain_text(f"{name} runs", timeout=MS)
+
+
+def test_a_session_is_launched_watched_and_ended(book):
+    panel = opened(book)
+    panel.launch("from-panel")
+    panel.button("Show it among the sessions").click()
+    panel.shows("from-panel", "Running")
+    panel.row("from-panel").get_by_role("button", name="Logs of from-panel").click()
+    log = panel.box.get_by_role("log")
+    expect(log).to_contain_text("Kernel started", timeout=MS)
+    panel.button("Details").click()
+    expect(panel.box.locator(".bai-facts")).to_contain_text("Scaling group", timeout=MS)
+    panel.button("Rename").click()
+    panel.box.get_by_label("New name").fill("renamed")
+    panel.button("Rename it").click()
+    panel.shows("renamed", "Running")
+    panel.button("Close").click()
+
+    panel.row("renamed").get_by_role("button", name="End renamed").click()
+    panel.button("Undo").click()
+    expect(panel.box).to_contain_text("renamed: not ended")
+    panel.shows("renamed", "Running")
+
+
+def test_two_sessions_are_selected_and_ended_together(book):
+    book.run(f"%bai {START} -t first\n%bai {START} -t second")
+    panel = opened(book, "sessions")
+    for name in ("first", "second"):
+        panel.row(name).get_by_role("checkbox").check()
+    expect(panel.box).to_contain_text("2 selected")
+    panel.button("End them").click()
+    expect(panel.box.locator(".bai-ending")).to_contain_text("Ending first, second")
+
+    expect(panel.row("first")).to_have_count(0, timeout=MS)
+    expect(panel.row("second")).to_have_count(0, timeout=MS)
+    panel.button("Ended").click()
+    panel.shows("first", OVER)
+    panel.box.get_by_label("Filter").fill("secon")
+    expect(panel.rows).to_have_count(1)
+
+
+def test_an_error_appears_in_the_panel_with_its_next_step(book):
+    panel = opened(book, "sessions")
+    panel.row("renamed").get_by_role("button", name="renamed", exact=True).click()
+    panel.button("Rename").click()
+    panel.box.get_by_label("New name").fill("no name!")
+    panel.button("Rename it").click()
+
+    expect(panel.errors).to_contain_text("'no name!' is no name for a session.", timeout=MS)
+    expect(panel.errors).to_contain_text("4 to 64 letters")
+    panel.button("Dismiss").click()
+    expect(panel.errors).to_be_hidden()
+
+
+def test_the_keyboard_is_enough(book):
+    book.run(f"%bai {START} -t by-keys")
+    panel = opened(book)
+    expect(panel.row("by-keys")).to_be_visible(timeout=MS)
+    press = book.page.keyboard.press
+    panel.box.get_by_role("tab", name="Sessions").focus()
+    press("ArrowRight")
+    expect(panel.box.get_by_role("tab", name="Launch")).to_be_focused()
+    press("Home")
+    expect(panel.box.get_by_role("tab", name="Sessions")).to_be_focused()
+    panel.box.get_by_label("Filter").fill("by-keys")
+    expect(panel.rows).to_have_count(1)
+    panel.row("by-keys").get_by_role("checkbox").focus()
+    press("Space")
+    expect(panel.box).to_contain_text("1 selected")
+    before = len(book.page.query_selector_all(".jp-Notebook-cell"))
+    press("x")  # would cut the cell, had the notebook heard it
+    press("Delete")
+    expect(panel.box.locator(".bai-ending")).to_contain_text("by-keys")
+
+    assert len(book.page.query_selector_all(".jp-Notebook-cell")) == before
+    expect(panel.row("by-keys")).to_have_count(0, timeout=MS)
+
+
+def test_a_cell_that_runs_does_not_stop_the_panel(book):
+    panel = opened(book, "sessions")
+    expect(panel.box).to_contain_text("Live", timeout=MS)
+    cell = book.start("import time\nfor _ in range(1200): time.sleep(0.05)")
+    expect(cell.prompt).to_have_text("[*]:")
+    panel.button("Ended").click()
+    panel.shows("second", OVER)
+    expect(cell.prompt).to_have_text("[*]:")
+    book.command("kernelmenu:interrupt")
+    cell.done()
+
+
+def test_an_output_that_is_cleared_stops_all(book):
+    panel = Panel(book.run("from backendai_magics import panels\nkept = panels.show()\nkept"))
+    expect(panel.box).to_contain_text("Live", timeout=MS)
+    assert "('sessions',)" in book.run("kept.desk.busy").text
+    panel.cell.box.click(position={"x": 5, "y": 5})
+    book.command("notebook:clear-cell-output")
+    expect(panel.box).to_have_count(0)
+    book.run("import time\nwhile kept.desk.busy: time.sleep(0.05)").shows("")
+
+
+@pytest.mark.parametrize("part", ["Sessions", "Launch", "Resources"])
+def test_nothing_keeps_people_out(book, part):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    panel = opened(book)
+    panel.tab(part)
+    book.page.wait_for_timeout(300)  # what is fading in has its colours
+    found = axe.run(
+        book.page, context=f".jp-Notebook-cell:nth-of-type({panel.cell.index + 1}) .bai-panel"
+    )
+
+    assert len(found.response["passes"]) > 10  # it has looked at something
+    assert [v["id"] for v in found.response["violations"] if v["impact"] in SERIOUS] == []
+
+
+def test_in_our_kernel_it_lives_beside_the_sessions_own(sheet):
+    sheet.run("import ipywidgets as w\nfrom IPython.display import display")
+    theirs = sheet.run(
+        "said = w.Label()\nbutton = w.Button(description='There')\n"
+        "button.on_click(lambda b: setattr(said, 'value', 'from the session'))\ndisplay(button, said)"
+    )
+    panel = opened(sheet, "sessions")
+    panel.shows("nb-", "Running")
+    cell = sheet.start("time.sleep(600)")
+    expect(cell.prompt).to_have_text("[*]:")
+    panel.button("All").click()
+    panel.shows("nb-", "Running")
+    sheet.command("kernelmenu:interrupt")
+    cell.done()
+    theirs.find("button").click()
+
+    theirs.shows("from the session")
+    assert re.search("nb-", panel.box.inner_text())
