@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
 import os
-import signal
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +13,7 @@ from .errors import ConfigError
 if TYPE_CHECKING:
     from .client import Client
     from .model import Session
-    from .tunnel import Arguments, Tunnel
+    from .opened import OpenApp
 
 Say = Callable[..., None]
 
@@ -51,14 +46,22 @@ def add_app(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="an environment variable for the app's start; may be repeated",
     )
-    # For programs that start this one: a line of JSON, and an end when their pipe ends.
-    add("--json", action="store_true", help=argparse.SUPPRESS)
-    add("--until-stdin-ends", action="store_true", help=argparse.SUPPRESS)
 
 
 def add_apps(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``apps``."""
-    parser.add_argument("session", metavar="SESSION", help="name or id")
+    parser.epilog = (
+        "Example: backendai-kernel apps train; backendai-kernel apps --stop train jupyterlab"
+    )
+    add = parser.add_argument
+    add("session", nargs="?", metavar="SESSION", help="name or id: what it offers")
+    add("app", nargs="?", metavar="APP", help="with --stop: this one alone")
+    add(
+        "--stop",
+        action="store_true",
+        help="close the ports that notebooks and terminals have opened, those of SESSION, or the "
+        "one with the number SESSION",
+    )
 
 
 async def found(client: Client, word: str) -> Session:
@@ -69,9 +72,18 @@ async def found(client: Client, word: str) -> Session:
 
 
 async def apps(options: argparse.Namespace, say: Say) -> int:
-    """List the apps of a session."""
+    """List the apps of a session, or what is open here; or close that."""
+    if options.stop:
+        return await _stop(options, say)
+    if options.session is None:
+        return _open(say)
+    if options.app is not None:
+        raise ConfigError(
+            "APP belongs to --stop.", hint="To open an app: backendai-kernel app SESSION APP"
+        )
+    from .apps import list_apps
     from .connect import open_client
-    from .tunnel import list_apps
+    from .opened import list_open
 
     client = await open_client(os.environ, cwd=Path.cwd(), on_note=say)
     try:
@@ -82,119 +94,93 @@ async def apps(options: argparse.Namespace, say: Say) -> int:
     if not ports:
         say(f"The session {session.name} offers no apps.")
         return 0
-    rows = [("APP", "PROTOCOL", "PORT")]
-    rows += [(port.name, port.protocol, ", ".join(map(str, port.ports))) for port in ports]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        say("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    where = {each.app: each.url for each in list_open(_state()) if each.session_id == session.id}
+    rows = [("APP", "PROTOCOL", "PORT", "OPEN AT")]
+    rows += [
+        (port.name, port.protocol, ", ".join(map(str, port.ports)), where.get(port.name, ""))
+        for port in ports
+    ]
+    _table(rows, say)
     return 0
 
 
+def _state() -> Path:
+    from .config import state_dir
+
+    return state_dir(os.environ)
+
+
+def _open(say: Say) -> int:
+    from .opened import list_open
+
+    there = list_open(_state())
+    if not there:
+        say("No app is open at a port of this computer.")
+        return 0
+    rows = [("SESSION", "APP", "OPEN AT", "PROCESS")]
+    rows += [(each.session, each.app, each.url, str(each.pid)) for each in there]
+    _table(rows, say)
+    return 0
+
+
+async def _stop(options: argparse.Namespace, say: Say) -> int:
+    from .opened import close_app, list_open
+
+    there = list_open(_state())
+    if options.session is not None:
+        meant = [each for each in there if each.is_meant(options.session, options.app or "")]
+        if not meant:
+            words = " ".join(filter(None, [options.session, options.app]))
+            raise ConfigError(
+                f"{words!r} is not open at any port of this computer.",
+                hint="`backendai-kernel apps` lists what is.",
+            )
+        there = tuple(meant)
+    for each in there:
+        await close_app(each, state=_state())
+        say(f"The port {each.port} of the app {each.app} of the session {each.session} is closed.")
+    if not there:
+        say("No app is open at a port of this computer.")
+    return 0
+
+
+def _table(rows: Sequence[Sequence[str]], say: Say) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        say("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
 async def app(options: argparse.Namespace, say: Say, warn: Say) -> int:
-    """Listen for an app until Ctrl-C, the end of the session, or that of our parent."""
+    """Listen for an app until Ctrl-C, the end of the session, or `apps --stop`."""
+    from .apps import App, find_app, read_arguments, read_envs
+    from .carrier import carry
     from .connect import open_client
-    from .tunnel import App, Bind, Tunnel, find_app
+    from .tunnel import Bind
 
     bind = Bind.parse(options.bind) if options.bind else Bind()
     arguments, envs = read_arguments(options.arg), read_envs(options.env)
+
+    def tell(opened: OpenApp) -> None:
+        if opened.was_taken is not None:
+            warn(f"Port {opened.was_taken} is taken: listening on {opened.port} instead.")
+        say(f"The app {options.app} of the session {opened.session}: {opened.url}")
+        if not bind.is_loopback:
+            warn(f"Everybody who reaches {bind.host} can use this port.")
+
     client = await open_client(os.environ, cwd=Path.cwd(), on_note=warn)
     try:
         session = await found(client, options.session)
         port = await find_app(client, session, options.app)
-        tunnel = Tunnel(client, session, App(port, arguments, envs), bind=bind, on_note=warn)
-        async with tunnel:
-            _announce(options, session, tunnel, say, warn)
-            if not bind.is_loopback:
-                warn(f"Everybody who reaches {bind.host} can use this port.")
-            goodbye = await _until_over(options, tunnel)
+        goodbye = await carry(
+            client,
+            session,
+            App(port, arguments, envs),
+            bind=bind,
+            state=_state(),
+            on_opened=tell,
+            on_note=warn,
+        )
     finally:
         await client.__aexit__()
     warn(goodbye)
     return 0
-
-
-def _announce(
-    options: argparse.Namespace, session: Session, tunnel: Tunnel, say: Say, warn: Say
-) -> None:
-    host, number = tunnel.address
-    if tunnel.was_taken is not None:
-        warn(f"Port {tunnel.was_taken} is taken: listening on {number} instead.")
-    if options.json:
-        told = {"host": host, "port": number, "url": tunnel.url, "pid": os.getpid()}
-        say(json.dumps(told))
-    else:
-        say(f"The app {options.app} of the session {session.name}: {tunnel.url}")
-
-
-async def _until_over(options: argparse.Namespace, tunnel: Tunnel) -> str:
-    """Return why it is over: a signal, the session's end, or our parent's."""
-    loop = asyncio.get_running_loop()
-    told = loop.create_future()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        with suppress(NotImplementedError):  # Windows: Ctrl-C raises there, as everywhere else
-            loop.add_signal_handler(number, _settle, told)
-    waiting: list[asyncio.Future[str]] = [told, asyncio.ensure_future(tunnel.ended())]
-    if options.until_stdin_ends:
-        waiting.append(asyncio.ensure_future(_parent_gone()))
-    try:
-        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in waiting:
-            each.cancel()
-    return next(iter(done)).result()
-
-
-def _settle(told: asyncio.Future[str]) -> None:
-    if not told.done():
-        told.set_result("The port is closed.")
-
-
-async def _parent_gone() -> str:
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
-    )
-    while await reader.read(4096):
-        continue
-    return "Who asked for the port has gone: it is closed."
-
-
-def read_arguments(words: Sequence[str]) -> Arguments:
-    """Return option → value of ``--option=value`` or ``--option value``; repeated ones as a list.
-
-    Raises:
-        ConfigError: A word is no option.
-    """
-    read: dict[str, str | list[str] | None] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if " " in name:
-            name, equals, value = word.partition(" ")
-        if not name.startswith("-"):
-            raise ConfigError(
-                f"{word!r} is no argument of an app.", hint="Write it as --arg=--option=value."
-            )
-        given = value.strip() if equals else None
-        before = read.get(name)
-        if given is None or name not in read or before is None:
-            read[name] = given
-        else:
-            read[name] = [*([before] if isinstance(before, str) else before), given]
-    return read
-
-
-def read_envs(words: Sequence[str]) -> dict[str, str]:
-    """Return the variables of ``NAME=VALUE``; a value may have ``=`` in it.
-
-    Raises:
-        ConfigError: There is no name, or no ``=``.
-    """
-    read = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or not name.isidentifier():
-            raise ConfigError(
-                f"{name!r} is no environment variable.", hint="Write it as -e NAME=value."
-            )
-        read[name] = value
-    return read

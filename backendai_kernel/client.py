@@ -325,6 +325,32 @@ class Client:
         async with self._request(call, _body(call)) as response:
             return response.headers.get("Content-Type", ""), await response.read()
 
+    async def look(self, address: str) -> dict[str, Any] | None:
+        """Return the JSON object at an address that the server has named, such as its app proxy's.
+
+        Nothing of ours is sent there, no credentials either. ``None``: there is no such object.
+
+        Raises:
+            ConnectError: No answer.
+        """
+        import aiohttp
+
+        assert self._http is not None
+        headers = {"Accept": "application/json"}
+        try:
+            async with self._http.get(address, headers=headers, allow_redirects=False) as response:
+                said = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
+            raise ConnectError(
+                f"Nothing answers at {address.partition('?')[0]} ({type(exc).__name__}).",
+                hint="The server has named this address; is it to be reached from this computer?",
+            ) from exc
+        try:
+            found = json.loads(said) if response.status == 200 else None
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
+
     async def handshake(self, call: Call[None]) -> Handshake:
         """Return what opens a websocket for *call*, signed now; nothing but the version is asked for.
 

@@ -62,11 +62,43 @@ class SessionStatus(enum.StrEnum):
 
 
 class ServicePort(msgspec.Struct, frozen=True):
-    """An app that a session offers."""
+    """An app that a session offers.
+
+    Attributes:
+        url_template: Its address with ``{protocol}``, ``{host}`` and ``{port}``, where its image
+            has one; may lead to a page that is not the first.
+        allowed_arguments, allowed_envs: What it may be started with; others are refused.
+
+    Source: API reference 5.4 and 6.2.
+    """
 
     name: str
     protocol: str = "tcp"
     ports: tuple[int, ...] = ()
+    url_template: str | None = None
+    allowed_arguments: tuple[str, ...] | None = None
+    allowed_envs: tuple[str, ...] | None = None
+
+    @property
+    def is_web(self) -> bool:
+        """A browser can open it; what listens on a port that was opened by number is not told."""
+        return self.protocol in ("http", "preopen")
+
+    def address(self, host: str, port: int) -> str:
+        """Return where it is found through a port: a link for a browser, else ``tcp://``."""
+        scheme = "http" if self.is_web else "tcp"
+        plain = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        if not self.url_template or scheme != "http":
+            return plain
+        _, found, path = self.url_template.partition("{port}")
+        return plain + path if found and path.startswith(("/", "?")) else plain
+
+
+class AppProxy(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a cluster's app proxy is, and the word that opens an app there (API reference 6.4)."""
+
+    token: str = ""
+    wsproxy_addr: str = ""
 
 
 class ServerVersion(msgspec.Struct, frozen=True, kw_only=True):

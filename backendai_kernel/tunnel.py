@@ -14,40 +14,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import difflib
 import errno
 import socket
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 from urllib.parse import urlsplit
 
+from .accepted import TcpEnd
+from .apps import App, find_app, is_closed_way, list_apps, proxied_link
 from .client import Client
-from .errors import BackendError, ConfigError, NotFound
+from .errors import BackendError, ConfigError
 from .follow import follow_events
-from .model import ServicePort, Session
+from .model import Session
 from .protocol import calls
-from .relay import PING_EVERY, Lost, Scratch, TcpEnd, open_websocket
+from .relay import PING_EVERY, Lost, Scratch, open_websocket
+
+__all__ = ["App", "Bind", "Tunnel", "find_app", "list_apps"]
 
 LOOPBACK = "127.0.0.1"
 _TRIES = 50  # ports that are looked at when the wanted one is taken
 _FIRST_PORT = 8080
 _BACKLOG = 256
 _PAUSE = 2.0  # seconds between two looks for the session's end when the events cannot be followed
-
-Arguments = Mapping[str, str | Sequence[str] | None]
-
-
-@dataclass(frozen=True, slots=True)
-class App:
-    """An app, and with what it is started if it does not run yet."""
-
-    port: ServicePort
-    arguments: Arguments = field(default_factory=dict)
-    envs: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold a secret
-
-    def open(self, session_id: str) -> calls.Call[None]:
-        return calls.open_app(session_id, self.port.name, arguments=self.arguments, envs=self.envs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,42 +65,6 @@ class Bind:
     def is_loopback(self) -> bool:
         """Nobody but this computer can connect."""
         return self.host in (LOOPBACK, "::1", "localhost") or self.host.startswith("127.")
-
-
-async def list_apps(client: Client, session: Session) -> tuple[ServicePort, ...]:
-    """Return the apps that a running session offers.
-
-    Raises:
-        ConfigError: It does not run.
-        ConnectError, APIError, ProtocolError: As `Client.send`.
-    """
-    if not session.status.is_running:
-        raise ConfigError(
-            f"The session {session.name} does not run: it is {session.status_name.lower()}.",
-            hint="An app can be opened once its session runs.",
-        )
-    return await client.send(calls.list_apps(session.id))
-
-
-async def find_app(client: Client, session: Session, name: str) -> ServicePort:
-    """Return the app of that name.
-
-    Raises:
-        NotFound: The session has none; the hint lists what it has.
-        ConfigError, ConnectError, APIError, ProtocolError: As `list_apps`.
-    """
-    apps = await list_apps(client, session)
-    for app in apps:
-        if app.name == name:
-            return app
-    there = ", ".join(f"{app.name} ({app.protocol})" for app in apps)
-    close = difflib.get_close_matches(name, [app.name for app in apps], n=1)
-    hint = f"Did you mean {close[0]}? " if close else ""
-    raise NotFound(
-        f"The session {session.name} has no app {name!r}.",
-        status=404,
-        hint=hint + (f"It has {there}." if apps else "It has none."),
-    )
 
 
 class Tunnel:
@@ -155,9 +108,7 @@ class Tunnel:
     def url(self) -> str:
         """Where it can be reached from this computer, as a link for apps that speak HTTP."""
         host, port = self.address
-        host = LOOPBACK if host in ("0.0.0.0", "::") else host
-        scheme = "http" if self._app.port.protocol == "http" else "tcp"
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        return self._app.port.address(reachable(host), port)
 
     async def __aenter__(self) -> Tunnel:
         opened = self._listen()
@@ -227,12 +178,25 @@ class Tunnel:
             finally:
                 opened.abort()
         except BackendError as exc:
-            error = exc
+            error, link = await self._another_way(exc)
+            if link and self._app.port.protocol == "http" and not end.closed.done():
+                end.answer(f"HTTP/1.1 307 Temporary Redirect\r\nLocation: {link}\r\n", b"")
         if error is not None:
-            self._note(error)
+            self._note(str(error))
             if not end.closed.done():
                 self._excuse(end, error)
         await end.closed
+
+    async def _another_way(self, refused: BackendError) -> tuple[BackendError | None, str]:
+        """Where websockets do not pass: return a link through the app proxy of the cluster."""
+        if not is_closed_way(refused) or self._app.port.protocol != "http":
+            return refused, ""
+        try:
+            link = await proxied_link(self._client, self._session, self._app)
+        except BackendError:
+            return refused, ""  # there is none: the first refusal says more
+        self._note("Websockets do not pass: browsers are led to the cluster's app proxy.")
+        return None, link
 
     def _excuse(self, end: TcpEnd, error: BackendError) -> None:
         """Close a connection that got nothing; a browser gets a page that says why."""
@@ -240,16 +204,10 @@ class Tunnel:
             end.abort()
             return
         page = f"<!doctype html><title>Not available</title><p>{escape(str(error))}</p>".encode()
-        head = (
-            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/html; charset=utf-8\r\n"
-            f"Content-Length: {len(page)}\r\nConnection: close\r\n\r\n"
-        )
-        if not end.transport.is_closing():
-            end.transport.write(head.encode() + page)
-        end.finish()
+        head = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/html; charset=utf-8\r\n"
+        end.answer(head, page)
 
-    def _note(self, error: BackendError) -> None:
-        text = str(error)
+    def _note(self, text: str) -> None:
         if text != self._last_note:  # a browser tries again and again
             self._last_note = text
             self._on_note(text)
@@ -285,6 +243,11 @@ class Tunnel:
     def _over(self, reason: str) -> str:
         why = f" ({reason})" if reason else ""
         return f"The session {self._session.name} has ended{why}: the port is closed."
+
+
+def reachable(host: str) -> str:
+    """Return the address by which this computer reaches what listens on *host*."""
+    return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)
 
 
 def _is_here(endpoint: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backendai_kernel import cli_apps
+from backendai_kernel import apps
 from backendai_kernel.errors import ConfigError
 from backendai_kernel.local.manager import LocalManager
 from tests.signed import Signed
@@ -57,7 +56,7 @@ async def test_apps_lists_what_a_session_offers(command):
     result = await command("apps", "train")
 
     assert result.status == 0
-    assert result.out.splitlines()[0].split() == ["APP", "PROTOCOL", "PORT"]
+    assert result.out.splitlines()[0].split() == ["APP", "PROTOCOL", "PORT", "OPEN", "AT"]
     assert result.out.splitlines()[-1].split() == [str(PORT), "preopen", str(PORT)]
 
 
@@ -83,24 +82,10 @@ async def test_it_listens_for_this_computer_alone_until_ctrl_c(command):
         process.send_signal(signal.SIGINT)
         _, err = await process.communicate()
 
-    assert line.startswith(f"The app {PORT} of the session train: tcp://127.0.0.1:")
+    assert line.startswith(f"The app {PORT} of the session train: http://127.0.0.1:")
     assert not listening or f"0100007F:{port:04X}" in listening
     assert process.returncode == 0
     assert err.decode().endswith("The port is closed.\n")
-
-
-async def test_it_ends_with_whoever_started_it(command):
-    async with opened(command, "train", str(PORT), "-b", "0", "--json", "--until-stdin-ends") as (
-        process,
-        line,
-    ):
-        told = json.loads(line)
-        process.stdin.close()
-        await process.wait()
-
-    assert told["host"] == "127.0.0.1"
-    assert told["pid"] == process.pid
-    assert process.returncode == 0
 
 
 async def test_it_ends_with_the_session_and_says_so(command, api):
@@ -115,7 +100,7 @@ async def test_it_ends_with_the_session_and_says_so(command, api):
 def test_arguments_of_an_app_are_read():
     words = ["--port=1", "--flag", "--dir a b", "--x=1", "--x=2", "--x=a=b"]
 
-    assert cli_apps.read_arguments(words) == {
+    assert apps.read_arguments(words) == {
         "--port": "1",
         "--flag": None,
         "--dir": "a b",
@@ -124,15 +109,15 @@ def test_arguments_of_an_app_are_read():
 
 
 def test_variables_of_an_app_keep_their_equals_signs():
-    assert cli_apps.read_envs(["A=b=c", "B="]) == {"A": "b=c", "B": ""}
+    assert apps.read_envs(["A=b=c", "B="]) == {"A": "b=c", "B": ""}
 
 
 @pytest.mark.parametrize("word", ["A", "=x", "1A=x"])
 def test_what_is_no_variable_is_refused_without_its_value(word):
     with pytest.raises(ConfigError, match="no environment variable"):
-        cli_apps.read_envs([word])
+        apps.read_envs([word])
 
 
 def test_what_is_no_argument_is_refused():
     with pytest.raises(ConfigError, match="no argument of an app"):
-        cli_apps.read_arguments(["port"])
+        apps.read_arguments(["port"])

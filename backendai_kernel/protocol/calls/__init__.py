@@ -3,7 +3,7 @@
 A `Call` is a value; `backendai_kernel.client.Client` sends it. Paths are relative to the endpoint.
 """
 
-from .apps import list_apps, open_app
+from .apps import list_apps, open_app, start_service
 from .base import Call, Part, encode_parts
 from .graphql import (
     SessionDetails,
@@ -91,5 +91,6 @@ __all__ = [
     "open_app",
     "rename_session",
     "restart_session",
+    "start_service",
     "upload_files",
 ]

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from ... import model
-from .base import Call
+from .base import Call, session_path
 
 
 def list_apps(session: str) -> Call[tuple[model.ServicePort, ...]]:
@@ -38,10 +38,7 @@ def open_app(
         arguments: Option → value, several values, or ``None`` for an option without.
         envs: Environment variables for its start.
     """
-    query: dict[str, Any] = {"app": app}
-    for name, given in (("arguments", arguments), ("envs", envs)):
-        if given:
-            query[name] = msgspec.json.encode(given).decode()
+    query = {"app": app} | _start_options(arguments, envs)
     return Call(
         "GET",
         f"/stream/session/{quote(session, safe='')}/tcpproxy?{urlencode(query)}",
@@ -49,3 +46,30 @@ def open_app(
         what=f"Connecting to the app {app!r}",
         is_stream=True,
     )
+
+
+def start_service(
+    session: str,
+    app: str,
+    *,
+    arguments: Mapping[str, str | Sequence[str] | None] | None = None,
+    envs: Mapping[str, str] | None = None,
+) -> Call[model.AppProxy]:
+    """Start an app for the cluster's own app proxy, and ask where that is (API reference 6.4).
+
+    A cluster without one answers 503.
+    """
+    return Call(
+        "POST",
+        session_path(session, "/start-service"),
+        model.AppProxy,
+        body={"app": app} | _start_options(arguments, envs),
+        what=f"Starting the app {app!r}",
+    )
+
+
+def _start_options(
+    arguments: Mapping[str, str | Sequence[str] | None] | None, envs: Mapping[str, str] | None
+) -> dict[str, Any]:
+    given = {"arguments": arguments, "envs": envs}
+    return {name: msgspec.json.encode(value).decode() for name, value in given.items() if value}
