@@ -14,6 +14,7 @@ from pathlib import Path
 from . import __version__, cli_apps, specs
 from .errors import BackendError, ConfigError
 
+_PROVISIONER = "backendai-provisioner"  # as in the entry points
 _HIDDEN = ("--secret-key", "--secret", "--password")
 
 
@@ -111,6 +112,12 @@ def _add_install(parser: argparse.ArgumentParser) -> None:
     )
     add("--name", help="name of the kernelspec (default: made from image and resources)")
     add("--display-name", metavar="TEXT", help="what the launcher shows")
+    add(
+        "--provisioner",
+        action="store_true",
+        help="have the Jupyter server wait longer for the kernel's end; the server's environment "
+        "must have this package",
+    )
     add("--replace", action="store_true", help="replace a kernel of ours with that name")
     _add_place(parser)
 
@@ -180,8 +187,16 @@ def _install(options: argparse.Namespace) -> int:
     name = options.name or specs.default_name(profile)
     if options.display_name:
         profile = replace(profile, display_name=options.display_name)
-    spec = specs.install(profile, name=name, prefix=options.prefix, is_replaced=options.replace)
+    spec = specs.install(
+        profile,
+        name=name,
+        prefix=options.prefix,
+        is_replaced=options.replace,
+        provisioner=_PROVISIONER if options.provisioner else "",
+    )
     _say(f"✓ Installed {spec.display_name!r} as {spec.name} in {_shown(spec.folder)}.")
+    if options.provisioner:
+        _say("! Only a Jupyter server whose environment has this package shows it; others hide it.")
     if spec.folder not in {each.folder for each in specs.installed()}:
         _say(
             "! Jupyter does not look there by itself.",

@@ -8,9 +8,12 @@ end; a file that nobody holds tells of a session that was left behind. No secret
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -29,6 +32,7 @@ _LOCKED_AT = 1 << 30  # a place behind the text: Windows keeps others from readi
 _RETURNS_WITHIN = 90.0  # seconds: a Jupyter server starts a killed kernel again in a few
 _SILENT_AFTER = 20 * BEAT  # of a kernel on another computer
 _TRIES = 5
+_UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
 _TRY_AGAIN = 0.01  # seconds
 
 
@@ -196,8 +200,55 @@ def hint(found: list[Found]) -> str:
     )
 
 
+def name_of(connection_file: str) -> str:
+    """Return the name of a kernel's session: the same over restarts, and nobody else's.
+
+    The connection file keeps its name while a kernel is restarted. Where that is not a UUID, as for
+    ``jupyter console``, computer and folder go into the name as well.
+    """
+    path = Path(connection_file or "kernel")
+    if match := _UUID.search(path.name):
+        return f"nb-{match[0].replace('-', '')[:16]}"
+    mark = f"{socket.gethostname()}\n{path.resolve()}"
+    return f"nb-{hashlib.sha256(mark.encode()).hexdigest()[:16]}"
+
+
 def _of_notebook(terms: Terms) -> str:
     return f" ({Path(terms.notebook).name})" if terms.notebook else ""
+
+
+def hand_over(
+    name: str, environ: Mapping[str, str], *, cwd: str | None = None
+) -> subprocess.Popen[bytes]:
+    """Have a process of its own end a session, which outlives this one; it takes milliseconds.
+
+    It finds all it needs in the lease, in the settings and in the environment that it inherits;
+    what is on its command line is the session's name.
+
+    Args:
+        cwd: Where the search for a ``.env`` file begins; ``None`` for this process's own folder.
+
+    Raises:
+        OSError: No process can be started.
+    """
+    flags = getattr(subprocess, "DETACHED_PROCESS", 0) | getattr(
+        subprocess, "CREATE_NEW_PROCESS_GROUP", 0
+    )
+    return subprocess.Popen(
+        [sys.executable, "-m", "backendai_kernel.finish", name],
+        cwd=cwd,
+        env={**environ, "PYTHONPATH": _import_path(environ)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        creationflags=flags,
+    )
+
+
+def _import_path(environ: Mapping[str, str]) -> str:
+    home = str(Path(__file__).parents[1])
+    return os.pathsep.join(filter(None, [home, environ.get("PYTHONPATH", "")]))
 
 
 @contextmanager

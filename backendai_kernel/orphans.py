@@ -8,10 +8,7 @@ computer may use them.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -210,34 +207,6 @@ def _running_manager(config: Config, environ: Mapping[str, str]) -> Config | Non
 
 
 # -- the end of a session that a kernel had no time for ---------------------------------------
-
-
-def hand_over(name: str, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Have a process of its own end a session, which outlives this one; it takes milliseconds.
-
-    It finds all it needs in the lease, in the settings and in the environment that it inherits;
-    what is on its command line is the session's name.
-
-    Raises:
-        OSError: No process can be started.
-    """
-    flags = getattr(subprocess, "DETACHED_PROCESS", 0) | getattr(
-        subprocess, "CREATE_NEW_PROCESS_GROUP", 0
-    )
-    return subprocess.Popen(
-        [sys.executable, "-m", "backendai_kernel.finish", name],
-        env={**environ, "PYTHONPATH": _import_path(environ)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        creationflags=flags,
-    )
-
-
-def _import_path(environ: Mapping[str, str]) -> str:
-    home = str(Path(__file__).parents[1])
-    return os.pathsep.join(filter(None, [home, environ.get("PYTHONPATH", "")]))
 
 
 async def finish(name: str, environ: Mapping[str, str], *, cwd: Path | None = None) -> bool:

@@ -96,7 +96,11 @@ def _by_name(words: Iterable[str]) -> dict[str, str]:
 
 
 def kernel_json(
-    profile: Profile, *, python: str | None = None, encryption: Sequence[str] = ()
+    profile: Profile,
+    *,
+    python: str | None = None,
+    encryption: Sequence[str] = (),
+    provisioner: str = "",
 ) -> dict[str, Any]:
     """Return the content of ``kernel.json``; there is never a secret in it.
 
@@ -105,6 +109,7 @@ def kernel_json(
         python: Path of the interpreter; ``None`` for the word ``python``, which Jupyter replaces by
             its own and which is right for a kernelspec that lies in the same environment.
         encryption: Ways to encrypt the kernel's sockets that its ipykernel knows.
+        provisioner: What a Jupyter server starts the kernel with; ``""`` for its own way.
     """
     base = BUILTIN[profile.name]
     argv = [python or "python", "-m", "backendai_kernel", "-f", "{connection_file}"]
@@ -122,6 +127,8 @@ def kernel_json(
     metadata: dict[str, Any] = {"backendai": own}
     if encryption:
         metadata["supported_encryption"] = list(encryption)
+    if provisioner:
+        metadata["kernel_provisioner"] = {"provisioner_name": provisioner}
     return {
         "argv": argv,
         "display_name": profile.display_name,
@@ -192,6 +199,7 @@ def install(
     name: str | None = None,
     prefix: Path | None = None,
     is_replaced: bool = False,
+    provisioner: str = "",
 ) -> InstalledSpec:
     """Write a kernelspec that starts this very interpreter, and return it.
 
@@ -200,6 +208,7 @@ def install(
         name: Its folder; ``None`` for `default_name`.
         prefix: As for `kernels_folder`.
         is_replaced: Whether one of ours under that name may be replaced.
+        provisioner: As for `kernel_json`.
 
     Raises:
         ConfigError: The name cannot be used or is taken, or the folder cannot be written.
@@ -213,7 +222,9 @@ def install(
     folder = kernels_folder(prefix=prefix) / name.lower()  # Jupyter compares names in lower case
     if folder.exists():
         _refuse_to_replace(folder, is_replaced)
-    content = kernel_json(profile, python=sys.executable, encryption=_encryption())
+    content = kernel_json(
+        profile, python=sys.executable, encryption=_encryption(), provisioner=provisioner
+    )
     try:
         _write(folder, content)
     except OSError as exc:

@@ -19,6 +19,8 @@ from backendai_kernel.local.manager import LocalManager
 from backendai_kernel.outcomes import orphan_table
 from backendai_kernel.start import Request, enqueue_session
 
+from .proxy.frontend import eventually
+
 NAME, OTHER = "nb-00000000000000aa", "nb-00000000000000bb"
 
 
@@ -229,9 +231,9 @@ async def test_a_handed_over_session_is_ended_by_a_process_whose_words_have_no_s
 ):
     session_id = await session(client, NAME)
     leave(environ, NAME, session_id=session_id)
-    process = orphans.hand_over(NAME, {**os.environ, **environ})
+    process = leases.hand_over(NAME, {**os.environ, **environ})
     await manager.session(session_id).over.wait()
 
     assert process.args == [sys.executable, "-m", "backendai_kernel.finish", NAME]
     assert await asyncio.to_thread(process.wait) == 0
-    assert leases.survey(environ) == []
+    await eventually(lambda: not leases.survey(environ), "its lease is gone")

@@ -7,11 +7,8 @@ not imported anyway; the client comes with the first cell, or a moment after the
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-import re
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -23,6 +20,7 @@ from traitlets import Float, List, Unicode
 
 from .. import __version__
 from ..errors import BackendError, ConfigError
+from ..leases import name_of
 from ..portal import Portal
 from . import inputs
 from .life import LivingKernel, shutdown_limit
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
 _PREPARE_AFTER = 0.3  # seconds after kernel_info: the front end has its answer and draws
 _SWITCH_INTERVAL = 0.0005  # seconds
 _EXIT_AFTER = 0.1  # seconds: the reply is out by then
-_UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
 
 Reply = dict[str, Any]
 AnyLane = TypeVar("AnyLane", bound="QueryLane")
@@ -332,16 +329,7 @@ class BackendKernel(LivingKernel):
         return [("Session", f"{session.name} ({session.id})"), *facts, *times]
 
     def _session_name(self) -> str:
-        """Return a name that stays over restarts of this kernel and is nobody else's.
-
-        The connection file keeps its name while a kernel is restarted. Where that is not a UUID, as
-        for ``jupyter console``, computer and folder go into the name as well.
-        """
-        path = Path(str(getattr(self.parent, "connection_file", "") or "kernel"))
-        if match := _UUID.search(path.name):
-            return f"nb-{match[0].replace('-', '')[:16]}"
-        mark = f"{socket.gethostname()}\n{path.resolve()}"
-        return f"nb-{hashlib.sha256(mark.encode()).hexdigest()[:16]}"
+        return name_of(str(getattr(self.parent, "connection_file", "") or ""))
 
     # -- interrupt and end --------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from ..leases import Lease, terms_here
+from ..leases import Lease, hand_over, terms_here
 from .requests import RequestsKernel
 
 if TYPE_CHECKING:
@@ -63,8 +63,6 @@ class LivingKernel(RequestsKernel):
 
     def _hand_over(self) -> None:
         """Have the session ended by a process of its own: its server is too slow for this one."""
-        from ..orphans import hand_over
-
         if self._lease is not None and self._lease.is_held:
             try:
                 self._finisher = hand_over(self._lease.name, os.environ)

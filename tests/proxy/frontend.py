@@ -262,6 +262,7 @@ async def open_notebook(
     *options: str,
     interrupt_mode: str = "message",
     module: str = "backendai_kernel",
+    metadata: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Notebook]:
     """Start a kernel with *environ* and nothing else of ours in its environment; end it."""
     manager = AsyncKernelManager(
@@ -275,6 +276,7 @@ async def open_notebook(
         display_name="Backend.AI Python",
         language="python",
         interrupt_mode=interrupt_mode,
+        metadata=dict(metadata or {}),
     )
     log = (folder / "kernel.log").open("ab")
     try:
