@@ -9,7 +9,13 @@ import pytest
 
 from backendai_kernel.local.manager import LocalManager
 from tests.conftest import ROOMY
-from tests.proxy.frontend import Notebook, environment_for, eventually, open_notebook
+from tests.proxy.frontend import (
+    Notebook,
+    bare_environment,
+    environment_for,
+    eventually,
+    open_notebook,
+)
 
 
 @pytest.fixture
@@ -213,3 +219,46 @@ async def test_an_attached_session_that_ends_says_how_to_go_back(ours, manager):
     assert first.error[0] == then.error[0] == "RunLost"
     assert "%bai detach" in then.error[1]
     assert (await ours.run("4")).result == "4"
+
+
+@pytest.mark.parametrize("module", ["ipykernel_launcher", "backendai_kernel"])
+async def test_a_login_asks_without_echo_writes_the_profile_and_is_used_at_once(
+    manager, folder, module
+):
+    async with open_notebook(folder, bare_environment(folder), module=module) as notebook:
+        await notebook.run("%load_ext bai")
+        cell = notebook.send("%bai login")
+        for number, answer in enumerate([manager.url, manager.access_key, manager.secret_key], 1):
+            await cell.until(lambda cell, number=number: len(cell.questions) == number)
+            notebook.answer(answer)
+        await cell.done()
+        config = await notebook.run("%bai config")
+    [profile] = folder.rglob("profile.toml")
+    said = f"{cell.messages} {cell.reply} {cell.questions} {config.messages}"
+
+    assert cell.is_ok and "Logged in" in str(cell.of("execute_result"))
+    assert [q["password"] for q in cell.questions] == [False, False, True]
+    assert profile.stat().st_mode & 0o777 == 0o600
+    assert manager.secret_key in profile.read_text()
+    assert manager.secret_key not in said
+    assert manager.url in str(config.messages)
+
+
+async def test_a_login_with_a_wrong_secret_or_called_off_writes_nothing(manager, folder):
+    environ = bare_environment(folder)
+    async with open_notebook(folder, environ, module="ipykernel_launcher") as notebook:
+        await notebook.run("%load_ext bai")
+        line = f"%bai login --endpoint {manager.url} --access-key {manager.access_key}"
+        wrong = notebook.send(line)
+        await wrong.until(lambda cell: cell.questions)
+        notebook.answer("no such secret")
+        await wrong.done()
+        left = notebook.send(line)
+        await left.until(lambda cell: cell.questions)
+        await notebook.interrupt()
+        await left.done()
+
+    assert wrong.error[0] == "Unauthorized"
+    assert "no such secret" not in f"{wrong.messages} {wrong.reply}"
+    assert not left.is_ok
+    assert list(folder.rglob("profile.toml")) == []
