@@ -6,7 +6,7 @@ Nothing here asks a server: a table holds what was read, and what it shows never
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -30,6 +30,7 @@ class Column(Generic[T]):
         words: Row → text, where the value alone does not say enough.
         tip: Row → what a pointer over the cell shows.
         is_amount: Shown to the right.
+        link: Row → where a click on the cell leads, ``""`` for nowhere.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Column(Generic[T]):
     words: Callable[[T], str] | None = None
     tip: Callable[[T], str] | None = None
     is_amount: bool = False
+    link: Callable[[T], str] | None = None
 
     def show(self, row: T) -> str:
         if self.words is not None:
@@ -142,9 +144,8 @@ class Table(Sequence[T], Generic[T]):
     def _cell_html(self, column: Column[T], row: T) -> str:
         tip = column.tip(row) if column.tip is not None else ""
         title = f' title="{escape(tip)}"' if tip else ""
-        return (
-            f'<td style="{_side(column.is_amount, "pre")}"{title}>{escape(column.show(row))}</td>'
-        )
+        shown = linked(column.show(row), column.link(row) if column.link is not None else "")
+        return f'<td style="{_side(column.is_amount, "pre")}"{title}>{shown}</td>'
 
 
 _TABLE = "border-collapse:collapse;color:var(--jp-ui-font-color1, inherit)"
@@ -172,12 +173,14 @@ class Facts:
     Attributes:
         rows: Pairs of a label and what there is to say.
         data: The same for programs: key → plain value.
+        links: Label → where a click on its value leads.
     """
 
     title: str
     rows: tuple[tuple[str, str], ...]
     data: dict[str, Any] = field(default_factory=dict)
     note: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, key: str) -> Any:
         return self.to_dict()[key]
@@ -200,7 +203,7 @@ class Facts:
     def _repr_html_(self) -> str:
         rows = "".join(
             f'<tr><th scope="row" style="{_side(False)}">{escape(label)}</th>'
-            f'<td style="{_side(False)}">{escape(value)}</td></tr>'
+            f'<td style="{_side(False)}">{linked(value, self.links.get(label, ""))}</td></tr>'
             for label, value in self.rows
         )
         note = f'<div style="{_QUIET}">{escape(self.note)}</div>' if self.note else ""
@@ -208,6 +211,14 @@ class Facts:
             f'<table style="{_TABLE}"><caption style="{_CAPTION}">{escape(self.title)}'
             f"</caption><tbody>{rows}</tbody></table>{note}"
         )
+
+
+def linked(text: str, address: str) -> str:
+    """Return text as HTML, as a link that opens a page of its own where there is an address."""
+    if not address:
+        return escape(text)
+    link = f'href="{escape(address)}" target="_blank" rel="noopener"'
+    return f'<a {link} style="text-decoration:underline">{escape(text)}</a>'
 
 
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")

@@ -17,7 +17,7 @@ FLOORS = [
     "protocol",
     "client events ratelimit pace portal connect local",
     "session run start quota listing leases orphans expiry postmortem upload batch follow values perform ending resources usage relay accepted apps tunnel opened carrier links journal",
-    "views tables outputs card describe specs doctor login outcomes",
+    "views tables outputs card describe specs doctor login outcomes doors",
     "proxy cli cli_apps finish provisioner __main__ backendai_magics bai",
 ]
 """Top modules by floor, ground floor first; a package stands for all its modules."""

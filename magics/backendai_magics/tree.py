@@ -276,6 +276,47 @@ def _run(parser: Parser) -> None:
     _make(parser)
 
 
+def _app(parser: Parser) -> None:
+    add = parser.add
+    add("session", nargs="?", metavar="SESSION", completes="session", help="name or id")
+    add("app", nargs="?", metavar="APP", help="as `%%bai apps SESSION` lists it")
+    add(
+        *("-b", "--bind"),
+        metavar="[ADDR:]PORT",
+        help="where to listen (default: 127.0.0.1 and the app's own port); a port that is taken is "
+        "replaced by the next one that is free",
+    )
+    add(
+        "--arg",
+        action="append",
+        default=[],
+        metavar="--OPTION[=VALUE]",
+        help="an argument for the app's start, as --arg=--option=value; may be repeated",
+    )
+    add(
+        *("-e", "--env"),
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an environment variable for the app's start; may be repeated",
+    )
+    add(
+        "--stop",
+        action="store_true",
+        help="close what this kernel has opened; with SESSION and APP, or the number of a port: that",
+    )
+
+
+def _apps(parser: Parser) -> None:
+    parser.add(
+        "session",
+        nargs="?",
+        metavar="SESSION",
+        completes="session",
+        help="what it offers; without: what is open at ports of this computer",
+    )
+
+
 def _images(parser: Parser) -> None:
     parser.add(
         "pattern", nargs="?", default="", metavar="PATTERN", help="part of a name, or with * and ?"
@@ -411,6 +452,20 @@ VERBS: dict[str, Verb] = {
             _gc,
             "lifecycle:gc",
             example="%bai gc --dry-run",
+        ),
+        Verb(
+            "app",
+            "Open an app of a session at a port of this computer, or close it.",
+            _app,
+            "apps:app",
+            example="%bai app train jupyterlab -b 8080",
+        ),
+        Verb(
+            "apps",
+            "List the apps that are open, or those that a session offers.",
+            _apps,
+            "apps:apps",
+            example="%bai apps train",
         ),
         Verb(
             "images",

@@ -180,6 +180,37 @@ ROWS = [
     Row("-h", has("%bai VERB")),
     Row("run -h", has("--max-wait")),
     fails("help nothing", ConfigError, "no verb 'nothing'"),
+    # -- apps
+    Row(
+        "apps ported",
+        lambda c: [(p.name, p.protocol) for p in c.value][-1] == ("12346", "preopen"),
+    ),
+    Row("apps ported", has("12345")),
+    Row("apps", has("No app is open at a port of this computer.")),
+    fails("apps nosuch", NotFound, "no session 'nosuch'"),
+    fails("apps queued", ConfigError, "does not run"),
+    fails("app ported 1234", NotFound, "It has "),
+    fails("app ported 1234", NotFound, "Did you mean 1234"),
+    fails("app ported", ConfigError, "APP is missing"),
+    fails("app", ConfigError, "SESSION and APP are missing"),
+    fails("app ported 12345 -b here", ConfigError, "no port to listen on"),
+    fails("app ported 12345 --arg port", ConfigError, "no argument of an app"),
+    fails("app ported 12345 -e A", ConfigError, "no environment variable"),
+    Row(
+        "app ported 12345 -b 127.0.0.1:0",
+        lambda c: (
+            re.fullmatch(r"http://127\.0\.0\.1:\d+", c.value["link"])
+            and f'href="{c.value["url"]}"' in c.value._repr_html_()
+        ),
+    ),
+    Row("app ported 12345 --bind 0", lambda c: c.value["app"] == "12345"),
+    Row("app ported 12346 --arg=--depth=2 --env A=b --bind=0.0.0.0:0", has("Everybody")),
+    Row("apps", lambda c: [each.app for each in c.value][-1] == "12346" and len(c.value) == 2),
+    Row("apps ported", has("http://127.0.0.1:")),
+    fails("app --stop nosuch", ConfigError, "is not open at any port"),
+    Row("app --stop ported 12346", lambda c: len(c.value["closed"]) == 1),
+    Row("app --stop", lambda c: len(c.value["closed"]) == 1),
+    Row("app --stop", has("Nothing was open")),
     # -- run: code
     Row(
         "run python -t work -c 'import os; print(os.environ[\"GREETING\"] * 2)'",
