@@ -95,6 +95,13 @@ class Connection:
         finally:
             await client.__aexit__(None, None, None)
 
+    @property
+    def state(self) -> Path:
+        """The folder of this user's state."""
+        from backendai_kernel.config import state_dir
+
+        return state_dir(self._environ)
+
     def place(self) -> str:
         """Return where the server of the moment is, in a word or two.
 

@@ -124,6 +124,19 @@ def test_an_error_appears_in_the_panel_with_its_next_step(book):
     expect(panel.errors).to_be_hidden()
 
 
+def test_an_app_is_opened_and_stopped(book):
+    panel = opened(book)
+    panel.row("renamed").get_by_role("button", name="renamed", exact=True).click()
+    panel.box.locator(".bai-drawer").get_by_role("button", name="Apps").click()
+    panel.button("Open sshd").click()
+    there = panel.box.get_by_role("list", name="Open apps")
+    expect(there).to_contain_text("sshd", timeout=MS)
+    expect(there).to_contain_text("127.0.0.1:")
+    panel.button("Stop sshd of renamed").click()
+
+    expect(panel.box).to_contain_text("No app is open.", timeout=MS)
+
+
 def test_the_keyboard_is_enough(book):
     book.run(f"%bai {START} -t by-keys")
     panel = opened(book)
@@ -151,7 +164,7 @@ def test_the_keyboard_is_enough(book):
 def test_a_cell_that_runs_does_not_stop_the_panel(book):
     panel = opened(book, "sessions")
     expect(panel.box).to_contain_text("Live", timeout=MS)
-    cell = book.start("import time\nfor _ in range(1200): time.sleep(0.05)")
+    cell = book.start("import time\nfor _ in range(400): time.sleep(0.05)")
     expect(cell.prompt).to_have_text("[*]:")
     panel.button("Ended").click()
     panel.shows("second", OVER)
@@ -170,7 +183,7 @@ def test_an_output_that_is_cleared_stops_all(book):
     book.run("import time\nwhile kept.desk.busy: time.sleep(0.05)").shows("")
 
 
-@pytest.mark.parametrize("part", ["Sessions", "Launch", "Resources"])
+@pytest.mark.parametrize("part", ["Sessions", "Launch", "Resources", "Apps"])
 def test_nothing_keeps_people_out(book, part):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     panel = opened(book)

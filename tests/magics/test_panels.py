@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from backendai_kernel.usage import Usage
 from backendai_magics import panels
 from backendai_magics.connection import Connection
 from backendai_magics.panels import part_sessions as listing
+from backendai_magics.panels.part_apps import Apps
 from backendai_magics.panels.part_launcher import Launcher, newest_first, words_of
 from backendai_magics.panels.part_resources import Resources
 from backendai_magics.panels.part_sessions import Sessions
@@ -41,7 +43,7 @@ def connection(folder: Path, manager: LocalManager) -> Iterator[Connection]:
 @pytest.fixture
 def page(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     monkeypatch.setattr(listing, "UNDO", 0.3)
-    page = Page(connection, Sessions, Launcher, Resources)
+    page = Page(connection, Sessions, Launcher, Resources, Apps)
     yield page
     page.do("bye")
     page.desk.close()
@@ -360,6 +362,28 @@ def test_nothing_in_the_page_takes_markup():
         assert found == [], path.name
 
 
+# -- apps ---------------------------------------------------------------------------------------
+
+
+def test_an_app_is_opened_and_closed_and_everybody_sees_it(page, manager):
+    page.do("hello", part="apps")
+    session_id = started(page, "with-apps", resources={"cpu": 1, "mem": 512})
+    offered = page.do("apps.list", session=session_id)
+    opened = page.do("apps.open", session=session_id, app="sshd")
+    page.hears("apps", "open", lambda many: [each["pid"] for each in many] == [opened["pid"]])
+    with socket.create_connection((opened["host"], opened["port"]), timeout=30) as there:
+        greeting = there.recv(8)
+    missing = page.ask("apps.open", session=session_id, app="sshdd")
+    page.do("apps.close", pid=opened["pid"])
+    gone = page.ask("apps.open", session="nothing", app="sshd")
+
+    assert "sshd" in [each["name"] for each in offered]
+    assert not opened["web"] and greeting.startswith(b"SSH-2.0")
+    assert "Did you mean sshd?" in missing["error"]["hint"]
+    assert page.of("apps", "open")[-1] == []
+    assert "does not run any more" in gone["error"]["message"]
+
+
 # -- the value ----------------------------------------------------------------------------------
 
 
@@ -371,6 +395,7 @@ def test_without_anywidget_it_is_a_table_and_a_text(connection, monkeypatch):
     assert "backendai-kernel[panels]" in repr(still)
     assert "<table" in still._repr_html_() and "Resources" in still._repr_html_()
     assert "python" in repr(panels.show("launcher", connection=connection))
+    assert "No app is open" in repr(panels.show("apps", connection=connection))
 
 
 def test_a_part_that_is_not_there_is_refused(connection):

@@ -16,7 +16,7 @@ from typing import Any
 
 from backendai_kernel.errors import ConfigError
 
-PARTS = ("sessions", "launcher", "resources")
+PARTS = ("sessions", "launcher", "resources", "apps")
 """The parts of a panel, in the order of its tabs."""
 
 _EXTRA = 'pip install "backendai-kernel[panels]"'
@@ -86,6 +86,11 @@ def launcher() -> Any:
 def resources() -> Any:
     """Return the panel of quota and use."""
     return show("resources")
+
+
+def apps() -> Any:
+    """Return the panel that opens apps of sessions."""
+    return show("apps")
 
 
 def _connection() -> Any:

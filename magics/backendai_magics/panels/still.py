@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backendai_kernel import describe, listing
+from backendai_kernel.opened import OpenApp, list_open
 from backendai_kernel.protocol import calls
 from backendai_kernel.resources import read_resources
+from backendai_kernel.tables import Column, Table
 
 if TYPE_CHECKING:
     from backendai_kernel.client import Client
@@ -24,7 +28,9 @@ class Still:
             ConnectError, APIError, ProtocolError: As `Client.send`.
         """
         self.note = note
-        self.tables: tuple[Any, ...] = connection.call(lambda client: _read(client, part))
+        self.tables: tuple[Any, ...] = connection.call(
+            lambda client: _read(client, part, connection.state)
+        )
 
     def __repr__(self) -> str:
         return "\n\n".join([*map(repr, self.tables), self.note])
@@ -36,7 +42,7 @@ class Still:
         return f"{tables}<p>{escape(self.note)}</p>"
 
 
-async def _read(client: Client, part: str) -> tuple[Any, ...]:
+async def _read(client: Client, part: str, state: Path) -> tuple[Any, ...]:
     tables: list[Any] = []
     if part in ("", "sessions"):
         query = listing.Query()
@@ -48,4 +54,15 @@ async def _read(client: Client, part: str) -> tuple[Any, ...]:
         tables.append(describe.image_table(images))
     if part in ("", "resources", "launcher"):
         tables.append(describe.resource_table(await read_resources(client, None)))
+    if part == "apps":
+        tables.append(_apps_table(list_open(state)))
     return tuple(tables)
+
+
+def _apps_table(there: Sequence[OpenApp]) -> Table[OpenApp]:
+    columns = (
+        Column[OpenApp]("session", "Session", lambda each: each.session),
+        Column[OpenApp]("app", "App", lambda each: each.app),
+        Column[OpenApp]("url", "Open at", lambda each: f"{each.host}:{each.port}"),
+    )
+    return Table("Apps", tuple(there), columns, empty="No app is open on this computer.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ _SCRIPTS = (
     "sessions.js",
     "launcher.js",
     "resources.js",
+    "apps.js",
     "panel.js",
 )
 """Modules of the page, each before those that import from it."""
@@ -98,17 +100,9 @@ class PanelWidget(anywidget.AnyWidget):
 
 
 def _part(name: str, desk: Desk) -> Any:
-    if name == "sessions":
-        from .part_sessions import Sessions
-
-        return Sessions(desk)
-    if name == "launcher":
-        from .part_launcher import Launcher
-
-        return Launcher(desk)
-    from .part_resources import Resources
-
-    return Resources(desk)
+    """Return a part; it is the class of its name, in a module of its own."""
+    module = import_module(f".part_{name}", __package__)
+    return getattr(module, name.capitalize())(desk)
 
 
 def open_widget(part: str, connection: Connection) -> PanelWidget:

@@ -5,11 +5,13 @@ import { open } from "./desk.js";
 import { sessions } from "./sessions.js";
 import { launcher } from "./launcher.js";
 import { resources } from "./resources.js";
+import { apps } from "./apps.js";
 
 const PARTS = {
   sessions: ["Sessions", sessions],
   launcher: ["Launch", launcher],
   resources: ["Resources", resources],
+  apps: ["Apps", apps],
 };
 const WAITING = {
   busy: "The kernel is busy with a cell. What you asked for is done when the cell ends.",
