@@ -26,7 +26,7 @@ class Connection:
 
     def __init__(self, shell: Any, environ: Mapping[str, str] = os.environ) -> None:
         self._shell = shell
-        self._environ = environ
+        self.environ = environ
         self._own: Portal | None = None
         self._client: Client | None = None
         self._settings: Config | None = None
@@ -74,13 +74,13 @@ class Connection:
             self._opening = asyncio.Lock()
         async with self._opening:
             cwd = here()
-            settings = Config.from_env(self._environ, cwd=cwd)
+            settings = Config.from_env(self.environ, cwd=cwd)
             if self._client is not None and settings == self._settings:
                 return self._client
             await self._close()
             from backendai_kernel.connect import open_client
 
-            client = await open_client(self._environ, cwd=cwd)
+            client = await open_client(self.environ, cwd=cwd)
             self._client, self._settings = client, settings
             self.opened += 1
             self._keeping = asyncio.create_task(self._keep(client))
@@ -100,7 +100,7 @@ class Connection:
         """The folder of this user's state."""
         from backendai_kernel.config import state_dir
 
-        return state_dir(self._environ)
+        return state_dir(self.environ)
 
     def place(self) -> str:
         """Return where the server of the moment is, in a word or two.
@@ -110,7 +110,7 @@ class Connection:
         """
         from backendai_kernel.config import Config
 
-        config = Config.from_env(self._environ, cwd=here())
+        config = Config.from_env(self.environ, cwd=here())
         return "this computer" if config.is_local else config.endpoint.partition("://")[2]
 
     async def forget(self) -> None:

@@ -151,7 +151,7 @@ def test_hostile_words_stay_words_everywhere(page):
         page,
         part="apps",
         sessions=[["s", EVIL]],
-        open=[opened | {"web": True, "url": "javascript:window.stolen=1"}],
+        open=[opened | {"web": True, "link": "javascript:window.stolen=1"}],
     )
     expect(page.get_by_role("list", name="Open apps")).to_contain_text("onerror")
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from backendai_kernel import listing
 from backendai_kernel.apps import App, find_app, list_apps
+from backendai_kernel.doors import link_of
 from backendai_kernel.errors import BackendError, ConfigError
+from backendai_kernel.links import JupyterServer, find_server
 from backendai_kernel.opened import OpenApp, close_app, list_open, open_app
 
 from .desk import Desk, Message, Part, Verb, told
@@ -32,6 +34,7 @@ class Apps(Part):
         self._is_read = False
         self._open: list[Message] | None = None
         self._problem: Message | None = None
+        self._server: JupyterServer | None = None
 
     @property
     def verbs(self) -> dict[str, Verb]:
@@ -47,6 +50,7 @@ class Apps(Part):
         return [[each.id, each.name] for each in self._sessions.values()]
 
     async def wake(self) -> None:
+        self._server = await find_server(self.desk.connection.environ)
         looks = 0
         while True:
             try:
@@ -77,7 +81,7 @@ class Apps(Part):
 
     async def _tell_open(self) -> None:
         there = await asyncio.to_thread(list_open, self.desk.connection.state)
-        now = [_fact(each) for each in there]
+        now = [self._fact(each) for each in there]
         if now != self._open:
             self._open = now
             self.tell(open=now)
@@ -117,7 +121,7 @@ class Apps(Part):
 
         opened = await self.use(work)
         await self._tell_open()
-        return _fact(opened)
+        return self._fact(opened)
 
     async def _close(self, intent: Message) -> None:
         state = self.desk.connection.state
@@ -126,15 +130,14 @@ class Apps(Part):
                 await close_app(each, state=state)
         await self._tell_open()
 
-
-def _fact(opened: OpenApp) -> Message:
-    return {
-        "session": opened.session,
-        "session_id": opened.session_id,
-        "app": opened.app,
-        "url": opened.url,
-        "host": opened.host,
-        "port": opened.port,
-        "web": opened.is_web,
-        "pid": opened.pid,
-    }
+    def _fact(self, opened: OpenApp) -> Message:
+        return {
+            "session": opened.session,
+            "session_id": opened.session_id,
+            "app": opened.app,
+            "link": link_of(opened, self._server),
+            "host": opened.host,
+            "port": opened.port,
+            "web": opened.is_web,
+            "pid": opened.pid,
+        }

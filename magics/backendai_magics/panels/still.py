@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backendai_kernel import describe, listing
-from backendai_kernel.opened import OpenApp, list_open
+from backendai_kernel.doors import open_table
+from backendai_kernel.opened import list_open
 from backendai_kernel.protocol import calls
 from backendai_kernel.resources import read_resources
-from backendai_kernel.tables import Column, Table
 
 if TYPE_CHECKING:
     from backendai_kernel.client import Client
@@ -55,14 +54,5 @@ async def _read(client: Client, part: str, state: Path) -> tuple[Any, ...]:
     if part in ("", "resources", "launcher"):
         tables.append(describe.resource_table(await read_resources(client, None)))
     if part == "apps":
-        tables.append(_apps_table(list_open(state)))
+        tables.append(open_table(list_open(state)))
     return tuple(tables)
-
-
-def _apps_table(there: Sequence[OpenApp]) -> Table[OpenApp]:
-    columns = (
-        Column[OpenApp]("session", "Session", lambda each: each.session),
-        Column[OpenApp]("app", "App", lambda each: each.app),
-        Column[OpenApp]("url", "Open at", lambda each: f"{each.host}:{each.port}"),
-    )
-    return Table("Apps", tuple(there), columns, empty="No app is open on this computer.")

@@ -63,9 +63,10 @@ export function apps(desk) {
   }
 
   function link(opened) {
-    const isSafe = /^https?:\/\//.test(opened.url);
-    if (!opened.web || !isSafe) return h("span.bai-address", {}, h("code.bai-line", {}, `${opened.host}:${opened.port}`), copying(`${opened.host}:${opened.port}`, "Copy"));
-    return h("a.bai-open", { href: opened.url, target: "_blank", rel: "noopener noreferrer" }, `${opened.host}:${opened.port}`, h("span.bai-unseen", {}, ` (${opened.app} of ${opened.session}, in a new tab)`));
+    // Below the Jupyter server's own address, or on this computer; and nothing that a page would run.
+    const isSafe = /^(https?:\/\/|\/(?!\/))/.test(opened.link);
+    if (!isSafe) return h("span.bai-address", {}, h("code.bai-line", {}, `${opened.host}:${opened.port}`), copying(`${opened.host}:${opened.port}`, "Copy"));
+    return h("a.bai-open", { href: opened.link, target: "_blank", rel: "noopener noreferrer" }, `${opened.host}:${opened.port}`, h("span.bai-unseen", {}, ` (${opened.app} of ${opened.session}, in a new tab)`));
   }
 
   function showOpen() {
