@@ -165,7 +165,7 @@ class Client:
             if response.status == 204 or call.answer is type(None):
                 await response.read()
                 return None  # type: ignore[return-value]  # T is None by the call's own type
-            return _read(await response.read(), call)
+            return _read(await _whole(response), call)
 
     @asynccontextmanager
     async def _request(
@@ -538,6 +538,11 @@ def _seconds(text: str | None) -> float | None:
         return None if text is None else float(text)
     except ValueError:
         return None  # a date: the limiter's own pauses will do
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    # `response.read` keeps what it returns for as long as there is a response: megabytes at times.
+    return b"".join([piece async for piece in response.content.iter_any()])
 
 
 def _read(body: bytes, call: Call[T]) -> T:

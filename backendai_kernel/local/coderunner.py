@@ -38,6 +38,7 @@ _STATUSES = {  # record → status of the answer
 }
 _ENDS_A_RUN = ("finished", "exec-timeout")
 _ENDS_A_STEP = ("clean-finished", "build-finished")
+_DONE = ("", "")
 _CONSOLE = ("stdout", "stderr", "media", "html", "log")
 
 
@@ -243,6 +244,8 @@ class CodeRunner:
 def console_of(records: list[tuple[str, str]]) -> list[list[Any]]:
     """Return the ``console`` of an answer; neighbouring texts of one stream become one.
 
+    *records* are used up.
+
     Raises:
         AgentFailure: A media record is not a JSON object with ``type`` and ``data``, such as HTML
             (API reference 10.2; recording 19).
@@ -256,7 +259,8 @@ def console_of(records: list[tuple[str, str]]) -> list[list[Any]]:
             items.append([stream, text])
         texts.clear()
 
-    for kind, data in records:
+    for at, (kind, data) in enumerate(records):
+        records[at] = _DONE  # of a large picture there is never more than one copy
         if kind != stream:
             flush()
             stream = kind

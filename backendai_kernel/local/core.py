@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ DOMAIN = "default"
 GROUP = "default"
 SCALING_GROUP = "default"
 AGENT = "i-local"
+_AT_ONCE = 256 * 1024  # bytes of an answer
 SENDER: ContextVar[KeyPair | None] = ContextVar("sender", default=None)
 """Who signed the request that is being answered."""
 
@@ -51,9 +53,11 @@ class Core:
 
 def answer(value: Any, *, status: int = 200) -> web.Response:
     """Return *value* as a JSON answer."""
+    body = msgspec.json.encode(value)
     return web.Response(
         status=status,
-        body=msgspec.json.encode(value),
+        # In pieces, as fast as they are taken; at once, all of it would be copied first.
+        body=io.BytesIO(body) if len(body) > _AT_ONCE else body,
         content_type="application/json",
         charset="utf-8",
     )

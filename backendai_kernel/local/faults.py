@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
 
 from aiohttp import web
+from aiohttp.payload import IOBasePayload
 
 from . import problems
 
@@ -184,6 +185,8 @@ def _hang_up(request: web.Request) -> web.Response:
 
 async def _half(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
     body = response.body if isinstance(response, web.Response) else None
+    if isinstance(body, IOBasePayload):  # a large one
+        body = body.decode().encode()
     if not isinstance(body, bytes):
         return response
     half = web.StreamResponse(status=response.status, headers=response.headers)

@@ -136,6 +136,14 @@ def draw_nonce() -> str:
 
 
 @dataclass(slots=True)
+class _Collected:
+    """What has come of a message in parts. Memory is what a large one costs, so it is one text."""
+
+    count: int = 0
+    body: bytearray = field(default_factory=bytearray)
+
+
+@dataclass(slots=True)
 class Decoder:
     """Turns the envelopes among a run's events into messages; everything else passes.
 
@@ -144,7 +152,7 @@ class Decoder:
     """
 
     nonce: str = ""
-    _parts: dict[int, list[str]] = field(default_factory=dict, repr=False)
+    _parts: dict[int, _Collected] = field(default_factory=dict, repr=False)
 
     def read(self, event: Event) -> Event | Message | None:
         """Return the event itself, the message in it, or ``None`` while parts are missing.
@@ -168,22 +176,24 @@ class Decoder:
             return None
         if not secrets.compare_digest(nonce, self.nonce) or int(version) != VERSION:
             return None
-        if not text.isascii() or zlib.crc32(text.encode()) != int(checksum):
+        data = text.encode("utf-8", "replace")
+        if zlib.crc32(data) != int(checksum):
             return None
         if not 0 <= int(part) < int(parts) <= _MOST_PARTS:
             return None
-        collected = self._parts.setdefault(int(number), [])
-        if len(collected) != int(part):  # a part before it was lost: the message cannot be had
+        collected = self._parts.setdefault(int(number), _Collected())
+        if collected.count != int(part):  # a part before it was lost: the message cannot be had
             self._parts.pop(int(number), None)
             return None
-        collected.append(text)
-        if len(collected) < int(parts):
+        collected.count += 1
+        collected.body += data
+        if collected.count < int(parts):
             return None
         del self._parts[int(number)]
-        return _message("".join(collected))
+        return _message(collected.body)
 
 
-def _message(body: str) -> Message | None:
+def _message(body: bytearray) -> Message | None:
     try:
         kind, content, metadata, origin, buffers = _parse(body)
         decoded = tuple(base64.b64decode(buffer, validate=True) for buffer in buffers)
@@ -196,7 +206,7 @@ def _message(body: str) -> Message | None:
     return Message(kind, content, metadata, str(origin), decoded)
 
 
-def _parse(body: str) -> Any:
+def _parse(body: bytearray) -> Any:
     try:
         return msgspec.json.decode(body)
     except ValueError:  # the standard library also takes NaN and halves of letters, but takes long

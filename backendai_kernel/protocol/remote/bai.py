@@ -28,7 +28,7 @@ class Bai(Output, Requests):
         self.parent = None  # the request that runs, whole: what is sent now must be part of it
         self.origins = {}  # id of a request here -> id of the cell or comm message there
         self.origin = ""
-        self.late = []  # pairs of a nonce and an envelope's content
+        self.late = []  # pairs of a nonce and an envelope's texts
         self.nonce = ""  # that of the client whose request runs, or ran last
         self.nonces = set()  # a notebook's, and those of commands that look in
         self.error = None  # the last one that this request has shown

@@ -67,17 +67,26 @@ def is_of_user(task):
     return module not in ("ipykernel", "tornado", "zmq", "jupyter_client", "_backendai")
 
 
-def cut(body):
-    """Yield the parts of JSON text, each with how it is written in a JSON string."""
-    start = 0
-    while start < len(body):
-        part = body[start : start + PART]
-        written = part.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-        if len(written) > PART:
-            part = part[: PART // 2]
+def needs_no_json(value):
+    """Tell whether it is a large text that JSON has as it is, such as a picture's base64."""
+    if not (isinstance(value, str) and len(value) > LARGE and value.isascii()):
+        return False
+    pieces = (value[start : start + PART] for start in range(0, len(value), PART))
+    return not any(piece.encode().translate(None, NOTHING_TO_ESCAPE) for piece in pieces)
+
+
+def parts_of(texts):
+    """Yield texts in parts, each with how it is written in a JSON string."""
+    for text in texts:
+        start = 0
+        while start < len(text):
+            part = text[start : start + PART].encode()
             written = part.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-        yield part, written
-        start += len(part)
+            if len(written) > PART:
+                part = part[: PART // 2]
+                written = part.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+            yield part, written
+            start += len(part)
 
 
 async def done(result):

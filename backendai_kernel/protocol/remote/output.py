@@ -56,40 +56,39 @@ class Output:
             # An Output widget takes what belongs to this request, by the name it has over there.
             state["msg_id"] = self.origins[state["msg_id"]][0]
         buffers = [base64.b64encode(buffer).decode() for buffer in buffers or ()]
-        body = self.as_json([kind, content, metadata or {}, origin, buffers])
+        texts = self.as_json([kind, content, metadata or {}, origin, buffers])
         with self.lock:
             if self.parent is None or nonce != self.nonce:
-                self.late = self.late[1 - LATE :] + [(nonce, body)]
+                self.late = self.late[1 - LATE :] + [(nonce, texts)]
             else:
-                self.seal(body)
+                self.seal(texts)
                 if kind not in ENDINGS:
                     self.live.wake()
 
     def as_json(self, item):
-        # json looks at each letter twice. Of a picture there are megabytes, none to be escaped.
+        """Return JSON in pieces: large texts stand by themselves, and are not copied.
+
+        json would look at each letter twice. Of a picture there are megabytes, none to be escaped.
+        """
         large, content = {}, item[1]
         data = content.get("data")
         if item[0] in DISPLAYS and isinstance(data, dict):
-            for name, text in data.items():
-                if isinstance(text, str) and len(text) > LARGE and text.isascii():
-                    letters = text.encode()
-                    if not letters.translate(None, NOTHING_TO_ESCAPE):
-                        large[name] = letters
+            large = {name: text for name, text in data.items() if needs_no_json(text)}
         places = {name: "%s:%d" % (self.nonce, at) for at, name in enumerate(large)}
         if large:
             item = [item[0], dict(content, data=dict(data, **places))] + item[2:]
-        body = json.dumps(item, default=plain).encode()
-        for name in large:
-            before, _, after = body.partition(places[name].encode())
-            body = b"".join((before, large[name], after))
         # The letter with which a comment could end; JSON has it in its strings only.
-        return body.replace(b">", b"\\u003e")
+        texts = [json.dumps(item, default=plain).replace(">", "\\u003e")]
+        for name in large:
+            before, _, after = texts.pop().partition(places[name])
+            texts += [before, large[name], after]
+        return texts
 
-    def seal(self, body):
+    def seal(self, texts):
         self.number += 1
-        parts = list(cut(body))
-        for index, (part, written) in enumerate(parts):
-            mark = (VERSION, self.nonce.encode(), self.number, index, len(parts), zlib.crc32(part))
+        count = sum(1 for _ in parts_of(texts))
+        for index, (part, written) in enumerate(parts_of(texts)):
+            mark = (VERSION, self.nonce.encode(), self.number, index, count, zlib.crc32(part))
             # As JSON at once, for the same reason.
             content = b"".join((CARRIER_BEGIN % mark, written, CARRIER_END))
             if "json" not in self.session.packer:
@@ -99,11 +98,11 @@ class Output:
     def flush_late(self):
         with self.lock:
             waiting, self.late = self.late, []
-            for nonce, body in waiting:
+            for nonce, texts in waiting:
                 if nonce == self.nonce:
-                    self.seal(body)
+                    self.seal(texts)
                 else:  # another client's
-                    self.late.append((nonce, body))
+                    self.late.append((nonce, texts))
 
     def flush_now(self):
         for stream in self.streams:
