@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import __version__, cli_apps, specs
+from . import __version__, cli_apps, cli_ssh, specs
 from .errors import BackendError, ConfigError
 
 _PROVISIONER = "backendai-provisioner"  # as in the entry points
@@ -93,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_gc(add("gc", "End the sessions that killed kernels left behind."))
     cli_apps.add_apps(add("apps", "List the apps of a session."))
     cli_apps.add_app(add("app", "Open an app of a session at a port of this computer."))
+    cli_ssh.add_ssh(add("ssh", "Open a shell in a session, or run a command there."))
+    cli_ssh.add_config(add("ssh-config", "Let ssh, scp, rsync and editors know your sessions."))
+    cli_ssh.add_proxy(add("ssh-proxy", "Connect ssh with a session (ssh-config uses it)."))
     _add_doctor(add("doctor", "Tell what is configured, what answers, and what to do next."))
     commands.add_parser(_SERVE, help="serve sessions on this computer", add_help=False)
     return parser
@@ -327,6 +330,18 @@ def _app(options: argparse.Namespace) -> int:
     return asyncio.run(cli_apps.app(options, _say, _warn))
 
 
+def _ssh(options: argparse.Namespace) -> int:
+    return asyncio.run(cli_ssh.ssh(options, _warn))
+
+
+def _ssh_config(options: argparse.Namespace) -> int:
+    return asyncio.run(cli_ssh.config(options, _say))
+
+
+def _ssh_proxy(options: argparse.Namespace) -> int:
+    return asyncio.run(cli_ssh.proxy(options, _warn))
+
+
 def _serve(words: list[str]) -> int:
     """Run the embedded manager, which has a command line of its own."""
     try:
@@ -350,6 +365,9 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "gc": _gc,
     "apps": _apps,
     "app": _app,
+    "ssh": _ssh,
+    "ssh-config": _ssh_config,
+    "ssh-proxy": _ssh_proxy,
     "doctor": _doctor,
 }
 _SERVE = "serve"
@@ -400,3 +418,7 @@ def _shown(path: Path) -> str:
         return str(Path("~") / path.relative_to(Path.home()))
     except (ValueError, RuntimeError):  # elsewhere, or there is no home
         return str(path)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

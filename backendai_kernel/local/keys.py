@@ -1,6 +1,6 @@
 """A session's own key pair: the private key in ``id_container``, the public one in ``.ssh``.
 
-As on a server: made when the session starts, in PEM, and not at all where ``authorized_keys`` is
+As on a server: made when the session starts, in OpenSSH's format, and not at all where ``authorized_keys`` is
 there already (API reference 6.5). It is an ECDSA key, which takes no time to make; a server's is RSA.
 """
 
@@ -35,7 +35,7 @@ def write_keys(work: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     private = key.private_bytes(
         serialization.Encoding.PEM,
-        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.PrivateFormat.OpenSSH,
         serialization.NoEncryption(),
     )
     public = key.public_key().public_bytes(

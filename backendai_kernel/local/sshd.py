@@ -75,8 +75,8 @@ async def attend(process: Any) -> None:
     shell = os.environ.get("SHELL", "/bin/sh")
     words = [shell, "-c", process.command] if process.command else [shell, "-l"]
     environ = {**os.environ, **process.env, "USER": USER, "LOGNAME": USER}
-    if terminal := process.term_type:
-        environ["TERM"] = terminal
+    if process.term_type is not None:  # empty where the client has no TERM
+        environ["TERM"] = process.term_type or environ.get("TERM", "dumb")
         await _in_a_terminal(process, words, environ)
     else:
         await _through_pipes(process, words, environ)

@@ -156,7 +156,9 @@ async def test_the_keys_are_for_their_owner_alone(door):
     assert mode(door.work / "id_container") == 0o600
     assert mode(door.work / ".ssh") == 0o700
     assert mode(door.work / ".ssh" / "authorized_keys") == 0o600
-    assert (door.work / "id_container").read_text().startswith("-----BEGIN EC PRIVATE KEY-----")
+    assert (
+        (door.work / "id_container").read_text().startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
+    )
 
 
 async def test_what_was_started_over_ssh_ends_with_the_session(door, api):

@@ -1,0 +1,187 @@
+"""``backendai-kernel ssh``, ``ssh-config`` and ``ssh-proxy``: OpenSSH into sessions."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import BackendError, ConfigError, NotFound
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .model import Session
+    from .sshaccess import Place
+
+Say = Callable[..., None]
+
+
+def add_ssh(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``ssh``."""
+    parser.epilog = "Example: backendai-kernel ssh train nvidia-smi"
+    parser.add_argument("session", metavar="SESSION", help="name or id")
+    parser.add_argument(
+        "words",
+        nargs=argparse.REMAINDER,
+        metavar="COMMAND",
+        help="what to run there; nothing: a shell. Options of ssh may stand before it",
+    )
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``ssh-config``."""
+    parser.epilog = "Then `ssh bai-NAME`, `scp`, `rsync`, VS Code and JetBrains know your sessions."
+    add = parser.add_argument
+    add("--dry-run", action="store_true", help="show what would change, and change nothing")
+    add("--remove", action="store_true", help="take away everything of ours, keys too")
+    add("--inline", action="store_true", help="write into the file itself, in place of an Include")
+    add("--config", type=Path, metavar="FILE", help="another file than ~/.ssh/config")
+
+
+def add_proxy(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``ssh-proxy``."""
+    parser.add_argument("host", metavar="HOST", help="such as bai-train")
+    parser.add_argument("--place", help=argparse.SUPPRESS)
+
+
+async def ssh(options: argparse.Namespace, warn: Say) -> int:
+    """Become OpenSSH, connected with a session."""
+    from .connect import open_client
+    from .listing import find_session
+    from .sshaccess import Place, host_of, options_of, prepare, proxy_command
+
+    program = shutil.which("ssh")
+    if program is None:
+        raise ConfigError("There is no ssh on this computer.", hint="Install OpenSSH's client.")
+    client = await open_client(os.environ, cwd=Path.cwd(), on_note=warn)
+    try:
+        session = _running(await find_session(client, options.session))
+        place = Place.of(client.config, os.environ)
+        await prepare(client, session, place)
+    finally:
+        await client.__aexit__()
+    told = [f"-o{name}={value}" for name, value in options_of(place, proxy_command(place))]
+    words = options.words[1:] if options.words[:1] == ["--"] else options.words
+    sys.stdout.flush()
+    os.execv(program, [program, *told, host_of(session.name), *words])
+
+
+def _running(session: Session) -> Session:
+    if not session.status.is_running:
+        raise ConfigError(
+            f"The session {session.name} does not run: it is {session.status_name.lower()}."
+        )
+    return session
+
+
+async def proxy(options: argparse.Namespace, warn: Say) -> int:
+    """Relay between standard input and output and a session's SSH server."""
+    from .connect import open_client
+    from .listing import find_session
+    from .protocol import calls
+    from .sshaccess import APP, Place, check_place, prepare, session_of
+    from .stdio import bridge
+
+    client = await open_client(os.environ, cwd=Path.cwd(), on_note=warn)
+    try:
+        place = Place.of(client.config, os.environ)
+        if options.place is not None:
+            await check_place(client, place, options.place)
+        try:
+            session = _running(await find_session(client, session_of(options.host)))
+        except NotFound:
+            if place.folder.exists():
+                with place.locked():
+                    place.forget(options.host)
+            raise
+        await prepare(client, session, place)
+        error = await bridge(client, calls.open_app(session.id, APP))
+        await _tidy(client, session, place, options.host, error)
+    finally:
+        await client.__aexit__()
+    return 0
+
+
+async def _tidy(
+    client: Client, session: Session, place: Place, host: str, error: BackendError | None
+) -> None:
+    """After the connection: remove the key of a session that has ended, and tell what broke.
+
+    Raises:
+        BackendError: The connection broke.
+    """
+    from .protocol import calls
+
+    place.settle(host)
+    if error is None:
+        return
+    seen = await client.send(calls.get_session(session.id))
+    if seen is None or seen.status.is_ending:
+        with place.locked():
+            place.forget(host)
+        raise ConfigError(f"The session {session.name} has ended.")
+    raise error
+
+
+async def config(options: argparse.Namespace, say: Say) -> int:
+    """Write OpenSSH's configuration for the sessions that run."""
+    from . import sshconfig
+
+    path = (options.config or sshconfig.default_config()).expanduser().absolute()
+    if options.remove and options.inline:
+        raise ConfigError("--remove takes away either form.", hint="Leave --inline out.")
+    text = None if options.remove else await _text(say, is_dry=options.dry_run)
+    if options.dry_run:
+        changes = sshconfig.plan(path, text, inline=options.inline)
+        shown = "".join(change.diff() for change in changes)
+        say(shown.rstrip("\n") or "Nothing would change.")
+        return 0
+    with sshconfig.locked(path):
+        written = sshconfig.apply(sshconfig.plan(path, text, inline=options.inline))
+    for file in written:
+        say(f"✓ {'Removed' if not file.exists() else 'Wrote'} {file}.")
+    if not written:
+        say("Everything was as it should be.")
+    if options.remove:
+        _remove_keys(say)
+    return 0
+
+
+def _remove_keys(say: Say) -> None:
+    from .config import state_dir
+
+    folder = state_dir(os.environ) / "ssh"
+    if folder.exists():
+        shutil.rmtree(folder)
+        say(f"✓ Removed the keys in {folder}.")
+
+
+async def _text(say: Say, *, is_dry: bool) -> str:
+    from .connect import open_client
+    from .listing import Query, Which, list_sessions
+    from .sshaccess import PREFIX, Place, host_of, options_of, proxy_command
+    from .sshconfig import blocks
+
+    client = await open_client(os.environ, cwd=Path.cwd(), on_note=say)
+    try:
+        found = await list_sessions(client, Query(Which.LIVE, limit=None))
+        place = Place.of(client.config, os.environ)
+    finally:
+        await client.__aexit__()
+    running = sorted((s for s in found.items if s.status.is_running), key=lambda s: s.name)
+    hosts = {host_of(s.name): f"{s.name} ({s.image or 'session'})" for s in running}
+    if not is_dry:
+        place.make()
+        with place.locked():
+            place.keep_only(list(hosts))
+            place.unpin()
+    printable = [(host, remark.encode("unicode_escape").decode()) for host, remark in hosts.items()]
+    text = blocks(options_of(place, proxy_command(place)), printable, f"{PREFIX}*")
+    if not is_dry:
+        for host in hosts:
+            say(f"  ssh {host}")
+    return text
