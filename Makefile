@@ -27,7 +27,7 @@ LOCAL := env -u BACKEND_ENDPOINT -u BACKEND_ENDPOINT_TYPE -u BACKEND_ACCESS_KEY 
 	-u BACKEND_SECRET_KEY BACKENDAI_KERNEL_CONFIG="$(abspath $(DEMO))/no-profile"
 
 .DEFAULT_GOAL := help
-.PHONY: help dev check fix test pinned lowest base demo bench docs fidelity which-python clean
+.PHONY: help dev check fix test pinned lowest base demo bench docs fidelity which-python clean soak
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -106,6 +106,9 @@ demo: $(READY) ## run the first notebook in a session of the embedded manager
 
 bench: $(READY) ## measure against a plain ipykernel, print the ratios
 	$(LOCAL) $(BIN)/python benchmarks/run.py $(only)
+
+soak: $(READY) ## half an hour of random cells, interrupts, restarts and faults; only="--minutes 5"
+	$(LOCAL) $(BIN)/python -m tests.soak $(only)
 
 fidelity: $(READY) ## compare every output with a plain ipykernel's; only="errors pandas" for some
 	$(LOCAL) $(BIN)/python benchmarks/fidelity/run.py $(only)
