@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
 
 from .lab import LIMIT, Cell, Lab, Sheet
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Locator
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = playwright.expect
 
 pytestmark = pytest.mark.browser
 MS = LIMIT * 1000
