@@ -40,6 +40,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = logging.getLogger(__name__)
 
 _REMEMBERED = 10_000
+_OPEN = ("/", "/func/")
 _GOODBYE = 5.0
 _LARGEST_BODY = 2**20  # of anything but an upload; the real one refuses code of 2 MB too
 _LARGEST_HEADER = 64 * 1024
@@ -250,6 +251,8 @@ class LocalManager:
             sender = self.gate.identify(request)
             SENDER.set(sender)
             limits = self.gate.count(sender)
+            if sender is None and not _is_for_anybody(request):
+                raise problems.auth_failed("Unauthorized access")
             response = await handler(request)
         except problems.Problem as problem:
             return problem.response(self.release)
@@ -286,6 +289,12 @@ class LocalManager:
 
 async def _sign_answer(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Server"] = "BackendAI"
+
+
+def _is_for_anybody(request: web.Request) -> bool:
+    """Tell whether a request needs no signature: for the version, for a login, for no path of ours."""
+    is_unknown = request.match_info.http_exception is not None
+    return is_unknown or request.path in _OPEN or request.path.startswith("/server/")
 
 
 def _of_http(exc: web.HTTPException, request: web.Request) -> problems.Problem:
