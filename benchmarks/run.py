@@ -25,6 +25,7 @@ from frontend import OURS, PLAIN, Frontend
 from live import live_rows
 from rich import rich_rows
 from table import Row, in_turn
+from tunnel import tunnel_rows
 
 from backendai_kernel.local import discovery
 
@@ -156,6 +157,12 @@ class Bench:
         environ = self.environ["whole"]
         yield from ps_rows(environ, self.folder, len(self.rounds(7)), official_command())
 
+    def tunnel(self) -> Iterator[Row]:
+        """Bytes and words through the tunnel to an app, against the official client's."""
+        yield from tunnel_rows(
+            self.environ["direct"], self.folder, self._rounds, official_command()
+        )
+
     def interrupt(self) -> Iterator[Row]:
         """From the interrupt request to reply and idle, and to the manager's own endpoint."""
         codes = {"direct": SPIN, "proxy": "#spin", "whole": SPIN}
@@ -237,7 +244,7 @@ def embedded(state: Path) -> Iterator[dict[str, str]]:
 
 # -- the table --------------------------------------------------------------------------------
 
-GROUPS = ("start", "trip", "line", "flood", "interrupt", "rich", "live", "ps")
+GROUPS = ("start", "trip", "line", "flood", "interrupt", "rich", "live", "ps", "tunnel")
 
 
 def main() -> int:
