@@ -48,7 +48,7 @@ class TcpEnd(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         if self.websocket is not None:
-            self.websocket.send(self._scratch.get()[:nbytes])
+            self.websocket.send_read(nbytes)
 
     def eof_received(self) -> bool:
         self.has_said_all = True

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import sys
 from typing import TYPE_CHECKING, Protocol
 
 from .errors import BackendError, ConnectError, ProtocolError
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from .client import Client
     from .protocol.calls import Call
 
-_PIECE = 256 * 2**10  # bytes that are read at once
+_PIECE = 1024 * 2**10
 HIGH_WATER = 512 * 2**10  # bytes that wait to be written before the other side must pause
+_LARGE = 16 * 2**10  # bytes of a payload that is not copied once more
 _LARGEST_HEAD = 64 * 2**10
 _LARGEST_REFUSAL = 2**20
 _GOODBYE = 5.0  # seconds for a close frame to be answered
@@ -33,21 +35,34 @@ PING_EVERY = 30.0
 class Scratch:
     """The buffer that all connections of a loop read into, one after the other.
 
+    Attributes:
+        whole: The buffer; `get` gives it as a view.
+
     What was read is written on before the next one reads. Where a transport keeps a view of it
     because the network is slow, it gets the buffer as a present, and the next read a new one.
     """
 
     def __init__(self) -> None:
-        self._buffer = memoryview(bytearray(_PIECE))
+        self._renew()
+
+    def _renew(self) -> None:
+        self.whole = bytearray(_PIECE)
+        self._view = memoryview(self.whole)
 
     def get(self) -> memoryview:
-        return self._buffer
+        return self._view
 
     def write(self, transport: asyncio.WriteTransport, data: memoryview) -> None:
         """Write a view of the buffer."""
         transport.write(data)
-        if transport.get_write_buffer_size():
-            self._buffer = memoryview(bytearray(_PIECE))
+        if transport.get_write_buffer_size() and not _copies(transport):
+            self._renew()
+
+
+def _copies(transport: asyncio.WriteTransport) -> bool:
+    """Tell whether a transport copies what it cannot send at once; else it keeps the view."""
+    kind = type(transport)
+    return sys.version_info < (3, 12) and kind.__module__ == "asyncio.selector_events"
 
 
 def _load_mask() -> websocket.Mask:
@@ -150,6 +165,22 @@ class WebSocketEnd(asyncio.BufferedProtocol):
         """Send bytes to the app."""
         if self._transport is not None and not self._is_closing:
             self._transport.write(websocket.frame(websocket.BINARY, data, self._mask))
+
+    def send_read(self, nbytes: int) -> None:
+        """Send what was read into the buffer just now; it may be masked where it lies."""
+        if self._transport is None or self._is_closing:
+            return
+        whole, view = self._scratch.whole, self._scratch.get()
+        if nbytes < _LARGE:
+            self.send(view[:nbytes])
+        elif nbytes < len(whole):
+            # Not joined with its head: a copy of it costs more than a second call.
+            part = bytearray(view[:nbytes])
+            self._transport.write(websocket.begin_frame(websocket.BINARY, part, self._mask))
+            self._transport.write(memoryview(part))
+        else:
+            self._transport.write(websocket.begin_frame(websocket.BINARY, whole, self._mask))
+            self._scratch.write(self._transport, view)
 
     def pause_reading(self) -> None:
         self._is_paused = True

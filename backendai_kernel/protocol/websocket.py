@@ -65,17 +65,20 @@ def read_head(head: bytes) -> tuple[int, str, dict[str, str]]:
 
 def frame(opcode: int, payload: bytes | bytearray | memoryview, mask: Mask) -> bytes:
     """Return a whole masked frame."""
+    masked = bytearray(payload)
+    return begin_frame(opcode, masked, mask) + masked
+
+
+def begin_frame(opcode: int, payload: bytearray, mask: Mask) -> bytes:
+    """Mask a payload in place, and return what goes before it."""
     size = len(payload)
     key = os.urandom(4)
+    mask(key, payload)
     if size < 126:
-        head = bytes((_FINAL | opcode, _MASKED | size))
-    elif size < 2**16:
-        head = bytes((_FINAL | opcode, _MASKED | 126)) + size.to_bytes(2, "big")
-    else:
-        head = bytes((_FINAL | opcode, _MASKED | 127)) + size.to_bytes(8, "big")
-    masked = bytearray(payload)
-    mask(key, masked)
-    return b"".join((head, key, masked))
+        return bytes((_FINAL | opcode, _MASKED | size)) + key
+    if size < 2**16:
+        return bytes((_FINAL | opcode, _MASKED | 126)) + size.to_bytes(2, "big") + key
+    return bytes((_FINAL | opcode, _MASKED | 127)) + size.to_bytes(8, "big") + key
 
 
 def mask_slowly(key: bytes, data: bytearray) -> None:
