@@ -12,6 +12,7 @@ from typing import Any
 
 from .relay import HIGH_WATER, Scratch, WebSocketEnd
 
+_READ_WITHIN = 5.0  # seconds for a browser to read an answer of ours
 _SETTLED = 0.2  # seconds after which one that has said all has also closed, if it will
 
 
@@ -25,6 +26,7 @@ class TcpEnd(asyncio.BufferedProtocol):
     def __init__(self, scratch: Scratch, accepted: Callable[[TcpEnd], None]) -> None:
         self.has_said_all = False
         self.has_sent = False
+        self._is_answered = False
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._scratch = scratch
         self._accepted = accepted
@@ -51,6 +53,8 @@ class TcpEnd(asyncio.BufferedProtocol):
             self.websocket.send_read(nbytes)
 
     def eof_received(self) -> bool:
+        if self._is_answered:
+            return False
         self.has_said_all = True
         asyncio.get_running_loop().call_later(_SETTLED, self.check)
         return True  # what comes from the app is still written
@@ -88,10 +92,15 @@ class TcpEnd(asyncio.BufferedProtocol):
         Args:
             head: The first lines of an HTTP answer, each with its end.
         """
-        if not self.transport.is_closing():
-            rest = f"Content-Length: {len(page)}\r\nConnection: close\r\n\r\n"
-            self.transport.write((head + rest).encode() + page)
-        self.finish()
+        if self.transport.is_closing():
+            return
+        rest = f"Content-Length: {len(page)}\r\nConnection: close\r\n\r\n"
+        self.transport.write((head + rest).encode() + page)
+        self.transport.write_eof()
+        # What the browser has asked is read and dropped: closing before would take the answer back.
+        self._is_answered = True
+        self.transport.resume_reading()
+        asyncio.get_running_loop().call_later(_READ_WITHIN, self.transport.close)
 
     def finish(self) -> None:
         """Close, after what was written has gone out."""

@@ -179,7 +179,7 @@ class Tunnel:
                 opened.abort()
         except BackendError as exc:
             error, link = await self._another_way(exc)
-            if link and self._app.port.protocol == "http" and not end.closed.done():
+            if link and not end.closed.done():
                 end.answer(f"HTTP/1.1 307 Temporary Redirect\r\nLocation: {link}\r\n", b"")
         if error is not None:
             self._note(str(error))
@@ -189,7 +189,7 @@ class Tunnel:
 
     async def _another_way(self, refused: BackendError) -> tuple[BackendError | None, str]:
         """Where websockets do not pass: return a link through the app proxy of the cluster."""
-        if not is_closed_way(refused) or self._app.port.protocol != "http":
+        if not is_closed_way(refused) or not self._app.port.is_web:
             return refused, ""
         try:
             link = await proxied_link(self._client, self._session, self._app)

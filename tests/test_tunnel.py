@@ -9,15 +9,18 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 
 from backendai_kernel.client import Client
 from backendai_kernel.config import Config
 from backendai_kernel.errors import ConfigError, NotFound
 from backendai_kernel.listing import find_session
+from backendai_kernel.local.appproxy import AppProxy
 from backendai_kernel.local.manager import LocalManager
 from backendai_kernel.tunnel import App, Bind, Tunnel, find_app, list_apps
-from tests.signed import Signed
+from tests.conftest import ROOMY
+from tests.signed import Signed, signed
 
 LIMIT = 60.0
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -299,6 +302,51 @@ async def test_a_port_that_is_taken_is_replaced_and_told(api, client):
     assert taken == first.address[1]
     assert own[1] != taken
     assert own[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+async def test_where_no_websockets_pass_a_browser_is_led_to_the_app_proxy(tmp_path, is_old):
+    notes: list[str] = []
+
+    async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+        writer.close()
+
+    proxy = AppProxy(is_old=is_old)
+    async with LocalManager(tmp_path / "with-proxy", slots=ROOMY, app_proxy=proxy) as manager:
+        config = Config(
+            endpoint=manager.url, access_key=manager.access_key, secret_key=manager.secret_key
+        )
+        async with (
+            Client(config) as client,
+            signed(manager) as api,
+            aiohttp.ClientSession() as http,
+        ):
+            async with app(api, client, page, on_note=notes.append) as tunnel:
+                async with http.get(tunnel.url) as before:
+                    directly = await before.text()
+                manager.faults.refuse_websockets()
+                async with http.get(tunnel.url) as after:
+                    led, to = await after.text(), after.url
+
+    assert (directly, led) == ("hello", "hello")
+    assert tunnel.address[1] != to.port and proxy.opened == 1
+    assert notes == ["Websockets do not pass: browsers are led to the cluster's app proxy."]
+
+
+async def test_where_no_websockets_pass_and_there_is_no_app_proxy_that_is_told(
+    api, client, manager
+):
+    notes: list[str] = []
+    manager.faults.refuse_websockets()
+    async with app(api, client, echo, on_note=notes.append) as tunnel:
+        reader, writer = await asyncio.open_connection(*tunnel.address)
+        with pytest.raises(ConnectionError):
+            await reader.readexactly(1)
+        writer.close()
+
+    assert len(notes) == 1 and notes[0].startswith("Connecting to the app")
 
 
 @pytest.mark.parametrize(

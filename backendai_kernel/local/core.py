@@ -7,7 +7,7 @@ import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import web
@@ -20,6 +20,9 @@ from .lifecycle import Lifecycle
 from .release import Release
 from .scheduler import SHARES, Capacity
 from .sessions import Registry, SessionRecord
+
+if TYPE_CHECKING:
+    from .appproxy import AppProxy
 
 DOMAIN = "default"
 GROUP = "default"
@@ -44,6 +47,7 @@ class Core:
     hub: Hub
     lifecycle: Lifecycle
     started: datetime
+    app_proxy: AppProxy | None = None
 
     @property
     def has_simulated_gpus(self) -> bool:

@@ -24,7 +24,7 @@ from . import problems
 if TYPE_CHECKING:
     from .manager import LocalManager
 
-Kind = Literal["drop", "drop_after", "delay", "cut", "status", "websocket", "events"]
+Kind = Literal["drop", "drop_after", "delay", "cut", "status", "websocket", "events", "upgrade"]
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -104,6 +104,10 @@ class Faults:
         """Break a websocket's connection in place of its next frame."""
         return self._add(Fault("websocket", times, "GET", path))
 
+    def refuse_websockets(self, *, times: int | None = None) -> Fault:
+        """Answer for websockets as a proxy before the server does that knows none."""
+        return self._add(Fault("upgrade", times, "GET"))
+
     def close_events(self, *, times: int | None = 1) -> Fault:
         """Break an event stream's connection in place of its next event."""
         return self._add(Fault("events", times))
@@ -157,6 +161,10 @@ class Faults:
             return _hang_up(request)
         if (fault := self._take(method, path, "status")) is not None:
             return self._refuse(fault)
+        if "Upgrade" in request.headers and self._take(method, path, "upgrade") is not None:
+            return web.Response(
+                status=502, text="<html>Bad Gateway</html>", content_type="text/html"
+            )
         response = await act(request)
         if self._take(method, path, "drop_after") is not None:
             return _hang_up(request)

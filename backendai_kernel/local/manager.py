@@ -24,6 +24,7 @@ from aiohttp import web
 
 from . import idle, problems
 from .agent import Container, start_container
+from .appproxy import AppProxy
 from .auth import Gate, KeyPair, KeyPairPolicy, new_keypair
 from .core import SENDER, Core
 from .events import Hub
@@ -102,6 +103,7 @@ class LocalManager:
         others: Iterable[KeyPair] = (),
         idle: asyncio.Event | None = None,
         keeps_steps: bool = True,
+        app_proxy: AppProxy | None = None,
         start: Starter = start_container,
     ) -> None:
         self.keypair = keypair or new_keypair(policy=policy, password=secrets.token_urlsafe(12))
@@ -140,6 +142,7 @@ class LocalManager:
                 keeps_steps=keeps_steps,
             ),
             started=utcnow(),
+            app_proxy=app_proxy,
         )
 
     @property
@@ -157,6 +160,8 @@ class LocalManager:
     async def __aenter__(self) -> Self:
         app = web.Application(middlewares=[self._serve], client_max_size=_LARGEST_BODY)
         add_routes(app, self._core, self.faults)
+        if (app_proxy := self._core.app_proxy) is not None:
+            app_proxy.add_routes(app)
         app.on_response_prepare.append(_sign_answer)
         self._runner = web.AppRunner(
             app,
@@ -170,6 +175,8 @@ class LocalManager:
         site = web.TCPSite(self._runner, self._host, self._port)
         await site.start()
         self._port = self._runner.addresses[0][1]
+        if app_proxy is not None:
+            app_proxy.address = self.url
         self._sweepers = [asyncio.create_task(self._sweep())]
         checked: list[KeyPairPolicy] = []
         for policy in (pair.policy for pair in self._keypairs):
@@ -184,6 +191,8 @@ class LocalManager:
         await asyncio.wait(self._sweepers)
         await self._core.lifecycle.close()
         self._core.hub.close()
+        if self._core.app_proxy is not None:
+            await self._core.app_proxy.close()
         await self._runner.cleanup()
 
     def enqueue(self, wanted: Wanted) -> SessionRecord:

@@ -198,13 +198,6 @@ async def status_history(core: Core, request: web.Request) -> web.Response:
     return answer({"result": history} if core.release.status_history == "nested" else history)
 
 
-async def start_service(core: Core, request: web.Request) -> web.Response:
-    """Refuse: there is no app proxy here, as in recording 64; use ``tcpproxy``."""
-    if core.registry.named(request.match_info["session"], owner(core, request)) is None:
-        raise problems.no_such_session_of_user(request.match_info["session"])
-    raise problems.unavailable("No coordinator configured for this resource group")
-
-
 async def match(core: Core, request: web.Request) -> web.Response:
     """List the sessions whose name or id begins with ``id``."""
     prefix = request.query.get("id", "")

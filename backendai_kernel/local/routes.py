@@ -6,7 +6,17 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from . import creation, graphql, operations, resources, stream, tcpproxy, transfer, weblogin
+from . import (
+    appproxy,
+    creation,
+    graphql,
+    operations,
+    resources,
+    stream,
+    tcpproxy,
+    transfer,
+    weblogin,
+)
 from .core import Core
 from .faults import Faults
 
@@ -44,7 +54,7 @@ _API: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/session/{session}/complete", operations.complete),
     ("GET", "/session/{session}/logs", operations.logs),
     ("GET", "/session/{session}/status-history", operations.status_history),
-    ("POST", "/session/{session}/start-service", operations.start_service),
+    ("POST", "/session/{session}/start-service", appproxy.start_service),
     ("POST", "/session/{session}/upload", transfer.upload),
     ("POST", "/session/{session}/download", transfer.download),
     ("GET", "/session/{session}/download", transfer.download),

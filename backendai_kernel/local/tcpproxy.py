@@ -32,7 +32,8 @@ async def tcp_proxy(core: Core, faults: Faults, request: web.Request) -> web.Str
     who = keypair(request)
     record = core.registry.find(request.match_info["session"], who)
     container = running(core, request)[1]
-    name, port = _wanted(record, request)
+    query = request.query
+    name, port = app_of(record, query.get("app") or query.get("service"), query.get("port"))
     try:
         path = await container.sshd.start() if name == SSHD else None
     except AgentFailure as exc:
@@ -52,13 +53,12 @@ async def tcp_proxy(core: Core, faults: Faults, request: web.Request) -> web.Str
     return ws
 
 
-def _wanted(record: SessionRecord, request: web.Request) -> tuple[str, int]:
+def app_of(record: SessionRecord, name: str | None, wanted: object) -> tuple[str, int]:
     """Return the name and port of the app that is asked for.
 
     Raises:
         Problem: There is no such app (404), or the port is not one of its own (400).
     """
-    name = request.query.get("app") or request.query.get("service")
     if not name:
         raise problems.invalid_params("Input validation error: app is required")
     for app in service_ports(record):
@@ -66,12 +66,11 @@ def _wanted(record: SessionRecord, request: web.Request) -> tuple[str, int]:
             break
     else:
         raise problems.no_such_app(f"{record.name}:{name}")
-    wanted = request.query.get("port")
     if wanted is None:
         return name, int(app["ports"][0])
-    if not wanted.isdigit() or int(wanted) not in app["ports"]:
+    if str(wanted) not in map(str, app["ports"]):
         raise problems.invalid_params(f"Service {name} does not open the port number {wanted}.")
-    return name, int(wanted)
+    return name, int(str(wanted))
 
 
 class _Relay:
