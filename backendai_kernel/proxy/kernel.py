@@ -72,7 +72,7 @@ class BackendKernel(LivingKernel):
         self._greeted = False
         self._runs_here = False
         self._interrupted_early = False
-        self._handles = False  # a request is being handled
+        self._handles = False  # a cell's request is being handled
         self._lane_lock = threading.Lock()
         if self.shell is not None:
             self.shell.extension_manager.load_extension("bai")
@@ -356,7 +356,9 @@ class BackendKernel(LivingKernel):
 
     def pre_handler_hook(self) -> None:
         super().pre_handler_hook()
-        self._interrupted_early, self._handles = False, True
+        # In ipykernel 6 a widget's message comes this way, too; its code runs in the session already.
+        kind = self.get_parent("shell").get("header", {}).get("msg_type")
+        self._interrupted_early, self._handles = False, kind == "execute_request"
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._signalled)
 

@@ -19,6 +19,9 @@ from backendai_kernel.local.manager import LocalManager
 from ..conftest import ROOMY
 from .frontend import Notebook, environment_for, eventually, open_notebook, spent
 
+# ipykernel 6 takes up a cell when the widget's message before it is done with.
+TAKES_CELLS_MEANWHILE = ipykernel.version_info[0] >= 7
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -388,12 +391,16 @@ async def test_a_callback_that_does_not_end_is_interrupted_and_so_is_a_cell_behi
     pressed = asyncio.create_task(notebook.tell("comm_msg", message))
     await eventually(Path(sign).exists, "the callback has begun")
     behind = notebook.send("'never'")
-    await behind.until(lambda cell: cell.is_busy)
+    if TAKES_CELLS_MEANWHILE:
+        await behind.until(lambda cell: cell.is_busy)
     await notebook.interrupt()
     await pressed
     await behind.done()
 
-    assert behind.error[0] == "KeyboardInterrupt"
+    if TAKES_CELLS_MEANWHILE:
+        assert behind.error[0] == "KeyboardInterrupt"
+    else:
+        assert behind.result == "'never'"
     assert (await notebook.run("1")).result == "1"
 
 
