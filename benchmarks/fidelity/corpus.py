@@ -74,8 +74,14 @@ def _needs(path: Path) -> list[str]:
     return list(metadata.get("fidelity", {}).get("needs", ()))
 
 
-async def compare(path: Path, folder: Path, plain: Start, ours: Start) -> Compared:
-    """Play a notebook on both kernels and return where they differ."""
+async def compare(
+    path: Path, folder: Path, plain: Start, ours: Start, *, is_elsewhere: bool = False
+) -> Compared:
+    """Play a notebook on both kernels and return where they differ.
+
+    Args:
+        is_elsewhere: Our session runs on another computer.
+    """
     result = Compared(path.stem)
     if missing := [name for name in _needs(path) if importlib.util.find_spec(name) is None]:
         result.skipped = f"needs {', '.join(missing)}"
@@ -86,7 +92,10 @@ async def compare(path: Path, folder: Path, plain: Start, ours: Start) -> Compar
     first, second = await asyncio.gather(
         Player(copy.deepcopy(notebook), one).play(), Player(copy.deepcopy(notebook), other).play()
     )
-    told, told_ours = comparable(first, one_form), comparable(second, other_form)
+    told, told_ours = (
+        comparable(played, Normaliser(form, is_elsewhere=is_elsewhere))
+        for played, form in ((first, one_form), (second, other_form))
+    )
     for mine, its in zip(told["cells"], told_ours["cells"], strict=True):
         result.sources.append(mine["source"])
         result.cells.append(_parted(mine, its))
@@ -105,9 +114,8 @@ def _parted(plain: dict[str, Any], ours: dict[str, Any]) -> list[str]:
     return lines
 
 
-def comparable(played: Played, work: str) -> dict[str, Any]:
+def comparable(played: Played, normaliser: Normaliser) -> dict[str, Any]:
     """Return what was played without what differs from run to run."""
-    normaliser = Normaliser(work)
     cells = []
     for cell in played.cells:
         outputs = merged(cell["outputs"])
@@ -192,7 +200,8 @@ async def _compare_all(options: argparse.Namespace) -> list[Compared]:
         folder = Path(made)
         async with _starters(options, folder) as (plain, ours):
             for number, path in enumerate(notebooks(options.names, light=options.light)):
-                result = await compare(path, folder / str(number), plain, ours)
+                place = folder / str(number)
+                result = await compare(path, place, plain, ours, is_elsewhere=options.cluster)
                 results.append(result)
                 mark = result.skipped or ("equal" if result.is_equal else "DIFFERENT")
                 print(f"{result.name}: {mark}", flush=True)

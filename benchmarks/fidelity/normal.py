@@ -31,6 +31,7 @@ _RULES: tuple[tuple[str, str], ...] = (
     (r"\bT_[0-9a-f]{5}(?=_|\b)", "T_STYLER"),
     (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:\+00:00|Z)?", "DATE"),
 )
+_PACKAGES = (r"/[\w./-]+/lib/python3[\w.]*/(?:site|dist)-packages", "<packages>")
 _ID = re.compile(
     r"(?<![0-9a-f])(?:"
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"  # UUID
@@ -43,13 +44,15 @@ _ID = re.compile(
 class Normaliser:
     """Makes what one kernel said comparable; ids get numbers in the order of their appearance."""
 
-    def __init__(self, work: str) -> None:
+    def __init__(self, work: str, *, is_elsewhere: bool = False) -> None:
         r"""Prepare.
 
         Args:
             work: Expression that matches the path of the folder in which the code runs.
+            is_elsewhere: One of the kernels runs on another computer: its packages have another
+                folder.
         """
-        rules = ((work, "<work>"), *_RULES)
+        rules = ((work, "<work>"), *((_PACKAGES,) if is_elsewhere else ()), *_RULES)
         self._rules = [(re.compile(form), new) for form, new in rules]
         self._ids: dict[str, str] = {}
 
