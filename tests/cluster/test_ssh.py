@@ -27,7 +27,7 @@ async def test_the_day_of_somebody_who_uses_ssh(session, tmp_path):
     host = host_of(seen.name)
     environ = {name: value for name, value in os.environ.items() if name.startswith("BACKEND_")}
     command = CommandLine(tmp_path, environ)
-    config = tmp_path / "config"
+    config = tmp_path / "ssh_config"
     pipe = asyncio.subprocess.PIPE
 
     async def run(*words: str, stdin: bytes = b"") -> Result:
