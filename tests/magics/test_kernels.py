@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from backendai_kernel.local.manager import LocalManager
@@ -16,6 +17,7 @@ from tests.proxy.frontend import (
     eventually,
     open_notebook,
 )
+from tests.test_tunnel import free_port
 
 
 @pytest.fixture
@@ -262,3 +264,28 @@ async def test_a_login_with_a_wrong_secret_or_called_off_writes_nothing(manager,
     assert "no such secret" not in f"{wrong.messages} {wrong.reply}"
     assert not left.is_ok
     assert list(folder.rglob("profile.toml")) == []
+
+
+async def test_an_open_app_ends_with_the_kernel_and_says_when_its_session_ends(manager, folder):
+    ports = [free_port(), free_port()]
+    words = ",".join(map(str, ports))
+    environ = environment_for(manager, folder)
+    async with open_notebook(folder, environ, module="ipykernel_launcher") as plain:
+        assert (await plain.run("%load_ext bai")).is_ok
+        assert (await plain.run(f"%bai start python -t apps --preopen {words}")).is_ok
+        assert (await plain.run("%bai start python -t other --preopen 12345")).is_ok
+        first = await plain.run(f"%bai app apps {ports[0]}")
+        await plain.run("%bai app other 12345")
+        listed = await plain.run("%bai apps")
+        [pids] = [(await plain.run("[each.pid for each in _]")).result]
+        manager.end(manager.session("apps"))
+        await first.until(lambda cell: "has ended" in cell.stderr)
+        left = await plain.run("%bai apps")
+    processes = [psutil.Process(pid) for pid in eval(pids) if psutil.pid_exists(pid)]
+
+    [shown] = first.of("execute_result")
+    assert 'href="http://127.0.0.1:' in shown["data"]["text/html"]
+    assert "this kernel" in listed.of("execute_result")[0]["data"]["text/plain"]
+    assert "The session apps has ended" in first.stderr
+    assert len(left.of("execute_result")[0]["data"]["text/plain"].splitlines()) == 3  # one row
+    await eventually(lambda: not any(each.is_running() for each in processes), "they have ended")
