@@ -78,14 +78,16 @@ def merged(seen: list[Any]) -> list[Any]:
     return joined
 
 
-def start() -> Iterator[Interpreter]:
+def start(**words: Any) -> Iterator[Interpreter]:
     manager = KernelManager()
     manager._kernel_spec = KernelSpec(
         argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     )
     folder = tempfile.TemporaryDirectory()  # a session's interpreter has a folder of its own
-    own = {name: value for name, value in os.environ.items() if name != "IPYTHONDIR"}
-    manager.start_kernel(cwd=folder.name, env={**own, "HOME": folder.name})
+    # Where it sees pytest, ipykernel does not watch what is written past sys.stdout.
+    strange = ("IPYTHONDIR", "PYTEST_CURRENT_TEST")
+    own = {name: value for name, value in os.environ.items() if name not in strange}
+    manager.start_kernel(cwd=folder.name, env={**own, "HOME": folder.name}, **words)
     client = manager.blocking_client()
     client.start_channels()
     try:
@@ -110,6 +112,28 @@ def interpreter() -> Iterator[Interpreter]:
     for interpreter in start():
         interpreter.bootstrap()
         yield interpreter
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no such terminals")
+@pytest.mark.parametrize(("given", "then"), [(0, 80), (120, 120)])
+def test_a_terminal_without_a_size_gets_one_and_another_keeps_its_own(given, then):
+    import fcntl
+    import struct
+    import termios
+
+    ours, theirs = os.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, given, 0, 0))
+    try:
+        for interpreter in start(stdout=theirs, stderr=theirs):
+            interpreter.bootstrap()
+            (text,) = interpreter.execute(
+                "import os, sys; print(os.get_terminal_size(sys.stderr.fileno()).columns)"
+            )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+    assert text == Text("stdout", f"{then}\n")
 
 
 # -- what it leaves behind --------------------------------------------------------------------

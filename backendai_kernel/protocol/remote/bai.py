@@ -3,6 +3,7 @@ import atexit
 import functools
 import os
 import signal
+import struct
 import sys
 import threading
 
@@ -50,8 +51,22 @@ class Bai(Output, Requests):
         if getattr(sys.breakpointhook, "__module__", "").split(".")[0] in DEBUGGERS:
             sys.breakpointhook = sys.__breakpointhook__
         self.wait_for_reader(True)
+        self.size_terminal()
         self.follow_threads()
         self.wake_on_signals()
+
+    def size_terminal(self):
+        # A container has a terminal for its log, which may be 0 columns wide; bars that are made to
+        # fit it, such as tqdm's, would show nothing.
+        try:
+            import fcntl
+            import termios
+
+            terminal = self.streams[1].fileno()
+            if os.get_terminal_size(terminal).columns == 0:
+                fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        except (ImportError, AttributeError, OSError, ValueError):
+            return  # there is none
 
     def wait_for_reader(self, is_wanted):
         # ZeroMQ drops what the runner has not read beyond some thousand messages. With this option
