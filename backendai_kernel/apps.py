@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode, urlsplit
 
 from .client import Client
-from .errors import APIError, BackendError, ConfigError, NotFound, ProtocolError
+from .errors import APIError, BackendError, ConfigError, NotFound, ProtocolError, ServerError
 from .model import ServicePort, Session
 from .protocol import calls
 
@@ -102,6 +102,23 @@ async def find_app(client: Client, session: Session, name: str) -> ServicePort:
         f"The session {session.name} has no app {name!r}.",
         status=404,
         hint=hint + (f"It has {there}." if apps else "It has none."),
+    )
+
+
+def explained(error: BackendError, app: App) -> BackendError:
+    """Return the error with the server's reason why an app does not start, where it gives one.
+
+    Source: API reference 5.3; the reason is in the problem's ``data``.
+    """
+    if not isinstance(error, ServerError) or not isinstance(error.data, str):
+        return error
+    allowed = ", ".join(app.port.allowed_arguments or ())
+    return ServerError(
+        f"The app {app.port.name} did not start: {error.data.strip().rstrip('.')}.",
+        status=error.status,
+        hint="It may need longer: try again in a moment."
+        + (f" It may be started with {allowed}." if app.arguments and allowed else ""),
+        data=error.data,
     )
 
 

@@ -22,7 +22,7 @@ from html import escape
 from urllib.parse import urlsplit
 
 from .accepted import TcpEnd
-from .apps import App, find_app, is_closed_way, list_apps, proxied_link
+from .apps import App, explained, find_app, is_closed_way, list_apps, proxied_link
 from .client import Client
 from .errors import BackendError, ConfigError
 from .follow import follow_events
@@ -190,7 +190,7 @@ class Tunnel:
     async def _another_way(self, refused: BackendError) -> tuple[BackendError | None, str]:
         """Where websockets do not pass: return a link through the app proxy of the cluster."""
         if not is_closed_way(refused) or not self._app.port.is_web:
-            return refused, ""
+            return explained(refused, self._app), ""
         try:
             link = await proxied_link(self._client, self._session, self._app)
         except BackendError:

@@ -149,4 +149,6 @@ async def test_an_app_whose_program_is_not_there_is_told(client, served):
     ):
         status, text = page.status, await page.text()
 
-    assert status == 503 and notes and notes[0].splitlines()[0] in text
+    assert status == 503 and len(notes) == 1
+    assert notes[0].startswith("The app jupyterlab did not start: ")
+    assert "did not start" in text
