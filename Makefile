@@ -92,8 +92,8 @@ $(READY_BROWSER): $(READY)
 browser: $(READY_BROWSER) ## drive JupyterLab in Chromium, which must be installed
 	$(LOCAL) $(BIN)/python -m pytest -m browser tests/browser $(only)
 
-pictures: $(READY_BROWSER) ## draw the pictures in docs/images anew, in Chromium
-	$(LOCAL) $(BIN)/python -m tests.browser.pictures
+pictures: $(READY_BROWSER) ## draw the pictures in docs/images anew, in Chromium; only=panels for those
+	$(LOCAL) $(BIN)/python -m tests.browser.pictures $(only)
 
 demo: $(READY) ## run the first notebook in a session of the embedded manager
 	@mkdir -p $(DEMO)

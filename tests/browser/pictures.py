@@ -1,16 +1,18 @@
-"""Draw the pictures in ``docs/images`` anew: ``make pictures``.
+"""Draw the pictures in ``docs/images`` anew: ``make pictures``, or ``only=panels`` for some.
 
 Each is a real notebook on a session of the embedded manager, once in each theme, cut to the cells.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from .lab import FLAGS, Lab, Sheet, find_browser, serve
+from .panel_pictures import draw_panels
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 SIZE = {"width": 860, "height": 1400}
@@ -126,7 +128,11 @@ def main() -> None:
     ):
         browser = driver.chromium.launch(executable_path=path, args=list(FLAGS))
         for theme in ("Light", "Dark"):
-            draw(lab, browser, theme)
+            if "panels" not in sys.argv[1:]:
+                draw(lab, browser, theme)
+            else:
+                lab.set_theme(theme)
+            draw_panels(lab, browser, theme, IMAGES)
         browser.close()
 
 

@@ -31,6 +31,9 @@ class Still:
             lambda client: _read(client, part, connection.state)
         )
 
+    def close(self) -> None:
+        """There is nothing to end; a panel that lives has something."""
+
     def __repr__(self) -> str:
         return "\n\n".join([*map(repr, self.tables), self.note])
 

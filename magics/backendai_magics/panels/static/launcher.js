@@ -56,8 +56,10 @@ export function launcher(desk) {
     image = each.reference;
     for (const [slot, entry] of amounts) {
       const least = each.least[slot] ?? 0;
-      entry.input.min = slot === "cpu" || slot === "mem" ? least : 0;
-      if (!touched.has(slot)) entry.input.value = Math.min(least || Number(entry.input.min), Number(entry.input.max));
+      const step = entry.slot.step;
+      entry.least = least;
+      entry.input.min = Math.ceil(least / step) * step; // the steps are round amounts
+      if (!touched.has(slot)) entry.input.value = entry.input.min;
       showAmount(entry);
     }
     changed();
@@ -121,9 +123,10 @@ export function launcher(desk) {
 
   const unit = (slot, amount) => (slot === "mem" ? size(amount * 2 ** 20) : String(Number(Number(amount).toFixed(2))));
 
-  function showAmount({ slot, input, number }) {
-    say(number, unit(slot.name, input.value));
-    input.setAttribute("aria-valuetext", unit(slot.name, input.value));
+  function showAmount({ slot, input, number, least }) {
+    const amount = touched.has(slot.name) ? input.value : (least ?? 0);
+    say(number, unit(slot.name, amount));
+    input.setAttribute("aria-valuetext", unit(slot.name, amount));
     const part = input.max > input.min ? ((input.value - input.min) / (input.max - input.min)) * 100 : 0;
     input.style.setProperty("--bai-part", `${part}%`);
   }

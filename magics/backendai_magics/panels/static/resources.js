@@ -8,7 +8,8 @@ const HIGH = 28;
 /** A small curve with a text beside it. */
 function curve(label) {
   const line = svg("polyline", { fill: "none", "vector-effect": "non-scaling-stroke" });
-  const drawing = svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, preserveAspectRatio: "none", "aria-hidden": "true" }, line);
+  const ground = svg("polygon", { stroke: "none" });
+  const drawing = svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, preserveAspectRatio: "none", "aria-hidden": "true" }, ground, line);
   const now = h("span.bai-now");
   const element = h("div.bai-curve", {}, h("span.bai-curve-label", {}, label), drawing, now);
   return {
@@ -23,25 +24,26 @@ function curve(label) {
         value === null ? "" : `${(index * step).toFixed(1)},${(HIGH - 2 - (value / top) * (HIGH - 4)).toFixed(1)}`,
       );
       const all = known.length === 1 ? [`0,${points.at(-1).split(",")[1]}`, `${WIDE},${points.at(-1).split(",")[1]}`] : points;
-      line.setAttribute("points", all.filter(Boolean).join(" "));
+      const path = all.filter(Boolean);
+      line.setAttribute("points", path.join(" "));
+      const [begin, end] = [path[0], path.at(-1)].map((point) => point.split(",")[0]);
+      ground.setAttribute("points", [`${begin},${HIGH}`, ...path, `${end},${HIGH}`].join(" "));
       say(now, words(known.at(-1)));
     },
   };
 }
 
 export function resources(desk) {
-  const group = h("p.bai-hint");
+  const group = h("span.bai-hint");
   const slots = h("div.bai-slots");
   const list = h("ul.bai-sessions", { "aria-label": "What running sessions use" });
-  const silent = h("p.bai-hint");
+  const silent = h("span.bai-hint", { role: "status" });
   const element = h(
     "div.bai-part",
     {},
-    h("h3.bai-title", {}, "Quota"),
-    group,
+    h("div.bai-heading", {}, h("h3.bai-title", {}, "Quota"), group),
     slots,
-    h("h3.bai-title", {}, "Running sessions"),
-    silent,
+    h("div.bai-heading", {}, h("h3.bai-title", {}, "Running sessions"), silent),
     list,
   );
   const shown = new Map(); // id → {past, curves, session}
@@ -96,7 +98,7 @@ export function resources(desk) {
   function told(message) {
     if (message.every) every = message.every;
     if (message.problem !== undefined) desk.problem(message.problem, "resources");
-    if (message.group) say(group, `Of the project ${message.group}`);
+    if (message.group) say(group, `of the project ${message.group}`);
     if (message.slots) fill(slots, message.slots.map(bar));
     if (message.sessions) {
       shown.clear();
@@ -111,7 +113,7 @@ export function resources(desk) {
     for (const entry of shown.values()) draw(entry);
     const tells = [...shown.values()].some((entry) => entry.past.some((each) => each.some((value) => value !== null)));
     if (!shown.size) say(silent, message.sessions || silent.textContent ? "No session runs." : "Asking the server …");
-    else say(silent, tells ? `The last ${span(60 * every)}` : "This server does not tell what sessions use.");
+    else say(silent, tells ? `the last ${span(60 * every)}` : "This server does not tell what sessions use.");
   }
 
   return { element, told };
