@@ -162,25 +162,13 @@ def _remove_keys(say: Say) -> None:
 
 async def _text(say: Say, *, is_dry: bool) -> str:
     from .connect import open_client
-    from .listing import Query, Which, list_sessions
-    from .sshaccess import PREFIX, Place, host_of, options_of, proxy_command
-    from .sshconfig import blocks
+    from .sshhosts import hosts_text
 
     client = await open_client(os.environ, cwd=Path.cwd(), on_note=say)
     try:
-        found = await list_sessions(client, Query(Which.LIVE, limit=None))
-        place = Place.of(client.config, os.environ)
+        text, hosts = await hosts_text(client, os.environ, is_dry=is_dry)
     finally:
         await client.__aexit__()
-    running = sorted((s for s in found.items if s.status.is_running), key=lambda s: s.name)
-    hosts = {host_of(s.name): f"{s.name} ({s.image or 'session'})" for s in running}
-    if not is_dry:
-        place.make()
-        with place.locked():
-            place.keep_only(list(hosts))
-            place.unpin()
-    printable = [(host, remark.encode("unicode_escape").decode()) for host, remark in hosts.items()]
-    text = blocks(options_of(place, proxy_command(place)), printable, f"{PREFIX}*")
     if not is_dry:
         for host in hosts:
             say(f"  ssh {host}")

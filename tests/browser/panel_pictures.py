@@ -56,6 +56,7 @@ def _launch(page: Page, panel: Locator) -> None:
     for _ in range(4):
         slider.press("ArrowRight")
     expect(panel.locator(".bai-line").first).to_contain_text("mem=", timeout=MS)
+    page.wait_for_timeout(1000)  # the line follows a moment after the last key
 
 
 def _resources(page: Page, panel: Locator) -> None:
@@ -73,7 +74,21 @@ def _apps(page: Page, panel: Locator) -> None:
     expect(there).to_contain_text("127.0.0.1:", timeout=MS)
 
 
-PARTS = {"Sessions": _sessions, "Launch": _launch, "Resources": _resources, "Apps": _apps}
+def _keys(page: Page, panel: Locator) -> None:
+    fetch = panel.get_by_role("button", name="Fetch the key")
+    fetch.or_(panel.get_by_text("proved to be")).first.wait_for()
+    if fetch.is_visible():
+        fetch.click()
+    panel.get_by_text("proved to be").wait_for()
+
+
+PARTS = {
+    "Sessions": _sessions,
+    "Launch": _launch,
+    "Resources": _resources,
+    "Apps": _apps,
+    "SSH": _keys,
+}
 
 
 def _save(page: Page, panel: Locator, path: Path) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-pytest.importorskip("anywidget")
-from playwright.sync_api import Browser, Page, expect
-
 from backendai_magics.panels import PARTS
 from backendai_magics.panels.rows import COLUMNS
-from backendai_magics.panels.widget import script, style
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+widget = pytest.importorskip("backendai_magics.panels.widget", exc_type=ImportError)
+expect = playwright.expect
 
 pytestmark = pytest.mark.browser
 
@@ -80,7 +83,7 @@ def page(browser: Browser) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 1000, "height": 800})
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.set_content(f"<style>{style()}</style><div id=panel></div>")
+    page.set_content(f"<style>{widget.style()}</style><div id=panel></div>")
     page.evaluate(MODEL.replace("PARTS", json.dumps(PARTS)))
     page.evaluate(
         """async source => {
@@ -88,7 +91,7 @@ def page(browser: Browser) -> Iterator[Page]:
             const module = await import(address);
             window.close_panel = module.default.render({model, el: document.getElementById("panel")});
         }""",
-        script(),
+        widget.script(),
     )
     yield page
     assert complaints == []
@@ -103,6 +106,10 @@ def test_hostile_words_stay_words_everywhere(page):
     page.evaluate(
         """evil => {
             answers["sessions.info"] = [[evil, evil]];
+            answers["keys.look"] = {
+                host: evil, line: evil, command: evil, fetched: true, path: evil, mode: evil,
+                fingerprint: evil, host_fingerprint: evil, config: evil, configured: false,
+            };
             answers["apps.list"] = [{name: evil, protocol: evil, ports: [evil]}];
             answers["launcher.check"] = {line: evil, cell: evil, problem: {message: evil, hint: evil}};
         }""",
@@ -145,6 +152,9 @@ def test_hostile_words_stay_words_everywhere(page):
         sessions=[session],
         every=10,
     )
+    page.get_by_role("tab", name="SSH").click()
+    tell(page, part="keys", sessions=[["s", EVIL]])
+    expect(page.locator(".bai-facts.bai-wide")).to_contain_text("onerror")
     page.get_by_role("tab", name="Apps").click()
     opened = {"session": EVIL, "session_id": "s", "app": EVIL, "host": EVIL, "port": 1, "pid": 1}
     tell(
@@ -218,7 +228,7 @@ def test_nothing_sticks_out_at_any_width(page, width):
     page.set_viewport_size({"width": width, "height": 900})
     long = "a-name-that-is-as-long-as-names-may-be-" + "x" * 25
     tell(page, **whole([row(n, name=long) for n in range(3)]))
-    for tab in ("Sessions", "Launch", "Resources", "Apps"):
+    for tab in ("Sessions", "Launch", "Resources", "Apps", "SSH"):
         page.get_by_role("tab", name=tab).click()
         wide = page.evaluate(
             """() => [...document.querySelectorAll(".bai-panel .bai-body *")].filter(e =>

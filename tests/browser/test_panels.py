@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -143,6 +146,35 @@ def test_an_app_is_opened_and_stopped(book):
     expect(panel.box).to_contain_text("No app is open.", timeout=MS)
 
 
+def test_a_key_is_downloaded_and_nothing_secret_is_saved(book, lab):
+    panel = opened(book)
+    panel.row("renamed").get_by_role("button", name="renamed", exact=True).click()
+    panel.box.locator(".bai-drawer").get_by_role("button", name="SSH").click()
+    panel.button("Fetch the key").click()
+    expect(panel.box).to_contain_text("proved to be the session's", timeout=MS)
+    with book.page.expect_download() as download:
+        panel.button("Download the key").click()
+    got = Path(download.value.path()).read_bytes()
+    [kept] = lab.home.glob("state/ssh/*/keys/bai-renamed")
+    expect(panel.box).to_contain_text("has mode 0600")
+
+    assert download.value.suggested_filename == "bai-renamed"
+    assert got == kept.read_bytes() and b"PRIVATE KEY" in got
+    assert kept.stat().st_mode & 0o777 == 0o600
+    book.command("@jupyter-widgets/jupyterlab-manager:saveWidgetState")
+    saved = lab.notebooks / "panels.ipynb"
+    deadline = time.monotonic() + LIMIT
+    while "widget-state+json" not in (text := saved.read_text("utf-8")):
+        assert time.monotonic() < deadline, "the state was not saved"
+        book.command("docmanager:save")
+        book.page.wait_for_timeout(300)
+    local = json.loads((lab.home / "state/local/manager.json").read_text("utf-8"))
+    key = got.decode().splitlines()
+    secrets = [*key[1:-1], local["secret_key"], "PRIVATE KEY"]
+    assert [secret[:8] for secret in secrets if secret in text] == []
+    assert not re.search(r"(?i)set-cookie|sessionid|AIOHTTP_SESSION", text)
+
+
 def test_the_keyboard_is_enough(book):
     book.run(f"%bai {START} -t by-keys")
     panel = opened(book)
@@ -189,7 +221,7 @@ def test_an_output_that_is_cleared_stops_all(book):
     book.run("import time\nwhile kept.desk.busy: time.sleep(0.05)").shows("")
 
 
-@pytest.mark.parametrize("part", ["Sessions", "Launch", "Resources", "Apps"])
+@pytest.mark.parametrize("part", ["Sessions", "Launch", "Resources", "Apps", "SSH"])
 def test_nothing_keeps_people_out(book, part):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     panel = opened(book)

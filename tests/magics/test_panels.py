@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,7 +21,9 @@ from backendai_kernel.usage import Usage
 from backendai_magics import panels
 from backendai_magics.connection import Connection
 from backendai_magics.panels import part_sessions as listing
+from backendai_magics.panels.desk import Attached
 from backendai_magics.panels.part_apps import Apps
+from backendai_magics.panels.part_keys import Keys
 from backendai_magics.panels.part_launcher import Launcher, newest_first, words_of
 from backendai_magics.panels.part_resources import Resources
 from backendai_magics.panels.part_sessions import Sessions
@@ -43,7 +46,7 @@ def connection(folder: Path, manager: LocalManager) -> Iterator[Connection]:
 @pytest.fixture
 def page(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     monkeypatch.setattr(listing, "UNDO", 0.3)
-    page = Page(connection, Sessions, Launcher, Resources, Apps)
+    page = Page(connection, Sessions, Launcher, Resources, Apps, Keys)
     yield page
     page.do("bye")
     page.desk.close()
@@ -384,6 +387,37 @@ def test_an_app_is_opened_and_closed_and_everybody_sees_it(page, manager):
     assert "does not run any more" in gone["error"]["message"]
 
 
+# -- SSH ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="OpenSSH is not installed")
+def test_a_key_is_fetched_downloaded_and_told_once(page, manager, folder, monkeypatch):
+    own = folder / "ssh" / "config"
+    monkeypatch.setattr("backendai_kernel.sshconfig.default_config", lambda: own)
+    page.do("hello", part="keys")
+    session_id = started(page, "has-keys")
+    before = page.do("keys.look", session=session_id)
+    fetched = page.do("keys.fetch", session=session_id)
+    saved = page.do("keys.download", session=session_id)
+    written = page.do("keys.config")
+    after = page.do("keys.look", session=session_id)
+    key = (manager.session("has-keys").container.spec.work / "id_container").read_bytes()
+    [sent] = [b for each in page.buffers for b in each]
+
+    assert not before["fetched"] and not before["configured"]
+    assert fetched["fingerprint"].startswith("SHA256:")
+    assert fetched["host_fingerprint"].startswith("SHA256:") != fetched["fingerprint"]
+    assert (fetched["line"], fetched["mode"]) == ("ssh bai-has-keys", "0600")
+    assert Path(fetched["path"]).read_bytes() == sent == key
+    assert saved["name"] == "bai-has-keys" and saved["size"] == len(key)
+    assert str(own) in written["written"] and "bai-has-keys" in written["hosts"]
+    assert after["configured"] and "Host bai-has-keys" in own.with_name("config.d").joinpath(
+        "backend.ai.conf"
+    ).read_text("utf-8")
+    assert "PRIVATE KEY" not in repr(page.told) and key[40:60].decode() not in repr(page.told)
+    assert "PRIVATE" not in repr(Attached({}, (key,)))
+
+
 # -- the value ----------------------------------------------------------------------------------
 
 
@@ -395,6 +429,7 @@ def test_without_anywidget_it_is_a_table_and_a_text(connection, monkeypatch):
     assert "backendai-kernel[panels]" in repr(still)
     assert "<table" in still._repr_html_() and "Resources" in still._repr_html_()
     assert "python" in repr(panels.show("launcher", connection=connection))
+    assert "backendai-kernel ssh" in repr(panels.show("keys", connection=connection))
     assert "No app is open" in repr(panels.show("apps", connection=connection))
 
 

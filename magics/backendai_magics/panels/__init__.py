@@ -16,7 +16,7 @@ from typing import Any
 
 from backendai_kernel.errors import ConfigError
 
-PARTS = ("sessions", "launcher", "resources", "apps")
+PARTS = ("sessions", "launcher", "resources", "apps", "keys")
 """The parts of a panel, in the order of its tabs."""
 
 _EXTRA = 'pip install "backendai-kernel[panels]"'
@@ -91,6 +91,11 @@ def resources() -> Any:
 def apps() -> Any:
     """Return the panel that opens apps of sessions."""
     return show("apps")
+
+
+def keys() -> Any:
+    """Return the panel for SSH: keys, lines to copy, OpenSSH's configuration."""
+    return show("keys")
 
 
 def _connection() -> Any:

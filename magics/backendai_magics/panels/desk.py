@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from backendai_kernel.errors import BackendError, ConfigError
@@ -30,6 +31,17 @@ LEASE = (
 )
 _REPORT = "The kernel's log has more; please report it."
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """An answer with bytes; they go to the page once, and are kept nowhere."""
+
+    value: Any
+    buffers: tuple[bytes, ...]
+
+    def __repr__(self) -> str:
+        return f"Attached({self.value!r}, {len(self.buffers)} buffers)"
 
 
 class Part:
@@ -110,7 +122,10 @@ class Desk:
             what = f"The panel has a mistake: {type(exc).__name__}: {exc}"
             self.tell({"done": number, "error": {"message": what, "hint": _REPORT}})
         else:
-            self.tell({"done": number, "value": value})
+            buffers: Sequence[bytes] = ()
+            if isinstance(value, Attached):
+                value, buffers = value.value, value.buffers
+            self.tell({"done": number, "value": value}, buffers)
 
     async def _do(self, intent: Message) -> Any:
         word = intent["do"]

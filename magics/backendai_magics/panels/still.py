@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from backendai_kernel import describe, listing
 from backendai_kernel.doors import open_table
+from backendai_kernel.model import Session
 from backendai_kernel.opened import list_open
 from backendai_kernel.protocol import calls
 from backendai_kernel.resources import read_resources
+from backendai_kernel.tables import Column, Table
 
 if TYPE_CHECKING:
     from backendai_kernel.client import Client
@@ -56,6 +58,11 @@ async def _read(client: Client, part: str, state: Path) -> tuple[Any, ...]:
         tables.append(describe.image_table(images))
     if part in ("", "resources", "launcher"):
         tables.append(describe.resource_table(await read_resources(client, None)))
+    if part == "keys":
+        running = await listing.list_sessions(client, listing.Query(listing.Which.RUNNING))
+        column = Column[Session]("command", "SSH", lambda s: f"backendai-kernel ssh {s.name}")
+        name = Column[Session]("name", "Session", lambda s: s.name)
+        tables.append(Table("SSH", running.items, (name, column), empty="No session runs."))
     if part == "apps":
         tables.append(open_table(list_open(state)))
     return tuple(tables)

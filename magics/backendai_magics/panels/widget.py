@@ -31,7 +31,9 @@ _SCRIPTS = (
     "sessions.js",
     "launcher.js",
     "resources.js",
+    "choosing.js",
     "apps.js",
+    "keys.js",
     "panel.js",
 )
 """Modules of the page, each before those that import from it."""

@@ -1,24 +1,21 @@
 // The apps of a session, and those that are open at a port of this computer.
 
-import { button, copying, field, fill, h, name, say } from "./dom.js";
+import { choosing } from "./choosing.js";
+import { button, copying, fill, h, say } from "./dom.js";
 
 export function apps(desk) {
-  let sessions = [];
   let open = [];
   let offered = []; // of the session that is chosen
-  let wanted = "";
 
-  const choice = h("select", { onchange: () => choose(choice.value) });
+  const pick = choosing(choose);
   const offers = h("ul.bai-cards", { "aria-label": "Apps of the session" });
   const offersHint = h("p.bai-hint", {}, "Asking the server …");
   const there = h("ul.bai-cards", { "aria-label": "Open apps" });
   const thereHint = h("p.bai-hint");
-  const pick = field("Session", choice);
-  pick.classList.add("bai-inline", "bai-pick-session");
   const element = h(
     "div.bai-part",
     {},
-    h("div.bai-bar", {}, pick),
+    h("div.bai-bar", {}, pick.element),
     offersHint,
     offers,
     h("h3.bai-title", {}, "Open on this computer"),
@@ -27,22 +24,21 @@ export function apps(desk) {
   );
 
   async function choose(id) {
-    wanted = id;
     offered = [];
     showOffers();
     if (!id) return;
     const answer = await desk.act(null, desk.ask("apps.list", { session: id }));
-    if (!answer || wanted !== id) return;
+    if (!answer || pick.id !== id) return;
     offered = answer.value;
     showOffers();
   }
 
   function where(app) {
-    return open.find((each) => each.session_id === wanted && each.app === app.name);
+    return open.find((each) => each.session_id === pick.id && each.app === app.name);
   }
 
   function showOffers() {
-    if (!sessions.length) say(offersHint, "No session runs: launch one first.");
+    if (!pick.id) say(offersHint, "No session runs: launch one first.");
     else say(offersHint, offered.length ? "" : "Asking the server …");
     offersHint.hidden = !offersHint.textContent;
     fill(
@@ -56,7 +52,7 @@ export function apps(desk) {
           h("div.bai-card-text", {}, h("strong", {}, app.name), h("span.bai-hint", {}, `${app.protocol}${ports}`)),
           opened
             ? link(opened)
-            : button("Open", (event) => desk.act(event.target, desk.ask("apps.open", { session: wanted, app: app.name }), `${app.name} is open.`), "plain", { "aria-label": `Open ${app.name}` }),
+            : button("Open", (event) => desk.act(event.target, desk.ask("apps.open", { session: pick.id, app: app.name }), `${app.name} is open.`), "plain", { "aria-label": `Open ${app.name}` }),
         );
       }),
     );
@@ -87,37 +83,17 @@ export function apps(desk) {
     showOffers();
   }
 
-  function showSessions() {
-    const before = wanted;
-    fill(choice, sessions.map(([id, label]) => h("option", { value: id }, label)));
-    const found = sessions.find(([id]) => id === before) ?? sessions[0];
-    choice.value = found ? found[0] : "";
-    pick.hidden = !sessions.length;
-    if (choice.value !== before || !offered.length) choose(choice.value);
-    else showOffers();
-  }
-
   return {
     element,
     told(message) {
       if (message.problem !== undefined) desk.problem(message.problem, "apps");
       if (message.said) desk.say(message.said);
-      if (message.sessions) {
-        sessions = message.sessions;
-        showSessions();
-      }
+      if (message.sessions) pick.set(message.sessions);
       if (message.open) {
         open = message.open;
         showOpen();
       }
     },
-    /** Show the apps of a session that somebody has asked for elsewhere. */
-    shown(row) {
-      if (!row) return;
-      if (!sessions.some(([id]) => id === row.id)) sessions = [[row.id, row.name], ...sessions];
-      wanted = row.id;
-      showSessions();
-      choose(row.id);
-    },
+    shown: (row) => pick.want(row),
   };
 }

@@ -6,12 +6,14 @@ import { sessions } from "./sessions.js";
 import { launcher } from "./launcher.js";
 import { resources } from "./resources.js";
 import { apps } from "./apps.js";
+import { keys } from "./keys.js";
 
 const PARTS = {
   sessions: ["Sessions", sessions],
   launcher: ["Launch", launcher],
   resources: ["Resources", resources],
   apps: ["Apps", apps],
+  keys: ["SSH", keys],
 };
 const WAITING = {
   busy: "The kernel is busy with a cell. What you asked for is done when the cell ends.",

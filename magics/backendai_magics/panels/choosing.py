@@ -1,0 +1,81 @@
+"""A part that is about one running session, which is chosen from those that there are."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from backendai_kernel import listing
+from backendai_kernel.errors import BackendError, ConfigError
+
+from .desk import Desk, Message, Part, told
+
+if TYPE_CHECKING:
+    from backendai_kernel.client import Client
+    from backendai_kernel.model import Session
+
+LOOK = 3.0  # seconds between two looks at what this computer knows, which cost no request
+_SESSIONS_EVERY = 5  # looks
+_MOST = 100  # sessions to choose from
+
+
+class Choosing(Part):
+    """Knows the running sessions; subclasses redefine `look` for what else they show."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self._sessions: dict[str, Session] = {}
+        self._is_read = False
+        self._problem: Message | None = None
+
+    def greet(self) -> None:
+        if self._is_read:
+            self.tell(sessions=self._choice())
+
+    async def look(self) -> None:
+        """Tell what has changed on this computer."""
+
+    async def wake(self) -> None:
+        looks = 0
+        while True:
+            try:
+                if looks % _SESSIONS_EVERY == 0:
+                    await self.use(self.read_sessions)
+                await self.look()
+                self._show_problem(None)
+            except BackendError as exc:
+                self._show_problem(exc)
+            looks += 1
+            await asyncio.sleep(LOOK)
+
+    def _show_problem(self, error: BackendError | None) -> None:
+        problem = None if error is None else told(error)
+        if problem != self._problem:
+            self._problem = problem
+            self.tell(problem=problem)
+
+    def _choice(self) -> list[list[str]]:
+        return [[each.id, each.name] for each in self._sessions.values()]
+
+    async def read_sessions(self, client: Client) -> None:
+        """Ask which sessions run, and tell it when it has changed."""
+        query = listing.Query(listing.Which.RUNNING, limit=_MOST)
+        running = (await listing.list_sessions(client, query)).items
+        before = self._choice()
+        self._sessions = {each.id: each for each in running if each.status.is_running}
+        if self._choice() != before or not self._is_read:
+            self._is_read = True
+            self.tell(sessions=self._choice())
+
+    async def chosen(self, client: Client, intent: Message) -> Session:
+        """Return the session that an intent is about.
+
+        Raises:
+            ConfigError: It does not run.
+        """
+        if str(intent["session"]) not in self._sessions:
+            await self.read_sessions(client)
+        session = self._sessions.get(str(intent["session"]))
+        if session is None:
+            raise ConfigError("That session does not run any more.", hint="Choose another one.")
+        return session

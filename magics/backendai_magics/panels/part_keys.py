@@ -1,0 +1,108 @@
+"""SSH into sessions: keys, the line to copy, OpenSSH's configuration, the key as a download.
+
+A private key goes to the page only when its button is pressed, as the buffer of that one answer: it
+is no part of the widget's state and of nothing else that a notebook keeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backendai_kernel import sshconfig
+from backendai_kernel.errors import ConfigError
+from backendai_kernel.sshaccess import Place, host_of, prepare
+from backendai_kernel.sshhosts import fingerprint, host_fingerprint, write_hosts
+
+from .choosing import Choosing
+from .desk import Attached, Message, Verb
+
+if TYPE_CHECKING:
+    from backendai_kernel.client import Client
+    from backendai_kernel.model import Session
+
+
+class Keys(Choosing):
+    """Keeps nothing: keys are where `sshaccess` has them, for their owner alone."""
+
+    name = "keys"
+
+    @property
+    def verbs(self) -> dict[str, Verb]:
+        return {
+            "look": self._look_at,
+            "fetch": self._fetch,
+            "download": self._download,
+            "config": self._write_config,
+        }
+
+    async def _look_at(self, intent: Message) -> Message:
+        """Return what this computer has of a session's keys."""
+
+        async def work(client: Client) -> Message:
+            session = await self.chosen(client, intent)
+            return await self._facts(client, session)
+
+        return await self.use(work)
+
+    async def _facts(self, client: Client, session: Session) -> Message:
+        place, host = Place.of(client.config, self.desk.connection.environ), host_of(session.name)
+        path = place.key(host)
+        is_there = place.pinned(host) == session.id and path.exists()
+        own = sshconfig.default_config()
+        return {
+            "host": host,
+            "line": f"ssh {host}",
+            "command": f"backendai-kernel ssh {session.name}",
+            "fetched": is_there,
+            "path": str(path) if is_there else "",
+            "mode": f"{stat.S_IMODE(path.stat().st_mode):04o}" if is_there else "",
+            "fingerprint": await fingerprint(path) if is_there else "",
+            "host_fingerprint": host_fingerprint(place, host) if is_there else "",
+            "config": str(own),
+            "configured": await asyncio.to_thread(_is_configured, own),
+        }
+
+    async def _fetch(self, intent: Message) -> Message:
+        """Fetch the key, prove the host key, and return what there is then."""
+
+        async def work(client: Client) -> Message:
+            session = await self.chosen(client, intent)
+            await prepare(client, session, Place.of(client.config, self.desk.connection.environ))
+            return await self._facts(client, session)
+
+        return await self.use(work)
+
+    async def _download(self, intent: Message) -> Attached:
+        """Return the private key, to be saved by the page."""
+
+        async def work(client: Client) -> Attached:
+            session = await self.chosen(client, intent)
+            place = Place.of(client.config, self.desk.connection.environ)
+            await prepare(client, session, place)
+            host = host_of(session.name)
+            key = await asyncio.to_thread(place.key(host).read_bytes)
+            facts = await self._facts(client, session)
+            return Attached({**facts, "name": host, "size": len(key)}, (key,))
+
+        return await self.use(work)
+
+    async def _write_config(self, intent: Message) -> Message:
+        """Write OpenSSH's configuration for all sessions that run."""
+
+        async def work(client: Client) -> Message:
+            written, hosts = await write_hosts(client, self.desk.connection.environ)
+            return {"written": [str(path) for path in written], "hosts": hosts}
+
+        return await self.use(work)
+
+
+def _is_configured(config: Path) -> bool:
+    """Tell whether OpenSSH knows our hosts."""
+    try:
+        changes = sshconfig.plan(config, None)
+    except ConfigError:
+        return False  # that is told when it is to be written
+    return any(change.is_needed for change in changes)
