@@ -392,6 +392,7 @@ def test_an_app_is_opened_and_closed_and_everybody_sees_it(page, manager):
 
 @pytest.mark.skipif(shutil.which("ssh") is None, reason="OpenSSH is not installed")
 def test_a_key_is_fetched_downloaded_and_told_once(page, manager, folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
     own = folder / "ssh" / "config"
     monkeypatch.setattr("backendai_kernel.sshconfig.default_config", lambda: own)
     page.do("hello", part="keys")
@@ -408,9 +409,9 @@ def test_a_key_is_fetched_downloaded_and_told_once(page, manager, folder, monkey
     assert fetched["fingerprint"].startswith("SHA256:")
     assert fetched["host_fingerprint"].startswith("SHA256:") != fetched["fingerprint"]
     assert (fetched["line"], fetched["mode"]) == ("ssh bai-has-keys", "0600")
-    assert Path(fetched["path"]).read_bytes() == sent == key
+    assert Path(fetched["path"]).expanduser().read_bytes() == sent == key
     assert saved["name"] == "bai-has-keys" and saved["size"] == len(key)
-    assert str(own) in written["written"] and "bai-has-keys" in written["hosts"]
+    assert "~/ssh/config" in written["written"] and "bai-has-keys" in written["hosts"]
     assert after["configured"] and "Host bai-has-keys" in own.with_name("config.d").joinpath(
         "backend.ai.conf"
     ).read_text("utf-8")

@@ -57,11 +57,11 @@ class Keys(Choosing):
             "line": f"ssh {host}",
             "command": f"backendai-kernel ssh {session.name}",
             "fetched": is_there,
-            "path": str(path) if is_there else "",
+            "path": _short(path) if is_there else "",
             "mode": f"{stat.S_IMODE(path.stat().st_mode):04o}" if is_there else "",
             "fingerprint": await fingerprint(path) if is_there else "",
             "host_fingerprint": host_fingerprint(place, host) if is_there else "",
-            "config": str(own),
+            "config": _short(own),
             "configured": await asyncio.to_thread(_is_configured, own),
         }
 
@@ -94,9 +94,17 @@ class Keys(Choosing):
 
         async def work(client: Client) -> Message:
             written, hosts = await write_hosts(client, self.desk.connection.environ)
-            return {"written": [str(path) for path in written], "hosts": hosts}
+            return {"written": [_short(path) for path in written], "hosts": hosts}
 
         return await self.use(work)
+
+
+def _short(path: Path) -> str:
+    """Return a path as people write it, with ``~`` for the home folder."""
+    for home in (Path.home(), sshconfig.default_config().parent.parent):
+        if path.is_relative_to(home):
+            return f"~/{path.relative_to(home)}"
+    return str(path)
 
 
 def _is_configured(config: Path) -> bool:

@@ -72,7 +72,7 @@ export function keys(desk) {
     fill(
       lines,
       line("In a terminal", facts.command),
-      line("With OpenSSH, VS Code …", facts.line, facts.configured ? "" : "once the configuration is written"),
+      line("In OpenSSH, VS Code …", facts.line, facts.configured ? "" : "once the configuration is written"),
     );
     const rows = [
       ["Key", facts.fetched ? facts.fingerprint || "fetched" : "not fetched yet"],

@@ -151,6 +151,7 @@ export function render({ model, el }) {
 
   function show(part, argument) {
     const isFirst = !made.has(part);
+    if (current !== part) say(saying, "");
     current = part;
     for (const tab of tabs.children) {
       const is = tab.dataset.part === part;
