@@ -26,3 +26,13 @@ class TestConformance(suite.TestConformance):
     @classmethod
     def environment(cls, folder: Path) -> dict[str, str]:
         return environment(folder)
+
+
+@pytest.mark.cluster
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+class TestWelcome(suite.TestWelcome):
+    kernel_words = MODEST
+
+    @classmethod
+    def environment(cls, folder: Path) -> dict[str, str]:
+        return environment(folder)

@@ -7,11 +7,13 @@ import json
 import os
 import sys
 import threading
+import unittest
 import unittest.mock
 from concurrent.futures import Future
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import ipykernel
 import jupyter_kernel_test
 import pytest
 
@@ -44,38 +46,10 @@ class ManagerThread:
         self._thread.join(30)
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the suite leaves its sockets open
-class TestConformance(jupyter_kernel_test.KernelTests):
-    kernel_name = "backendai-under-test"
-    language_name = "python"
-    file_extension = ".py"
-    code_hello_world = "print('hello, world')"
-    code_stderr = "import sys; print('oh no', file=sys.stderr)"
-    code_generate_error = "raise ValueError('no')"
-    complete_code_samples = ("1", "print('a')", "def f():\n    return 1\n\n")
-    incomplete_code_samples = ("print('a'", "def f():")
-    invalid_code_samples = ("x = = 1", "import = 7q")
-    code_execute_result = (
-        {"code": "1+2+3", "result": "6", "mime": "text/plain"},
-        {"code": "[n*n for n in range(1, 4)]", "result": "[1, 4, 9]", "mime": "text/plain"},
-    )
-    code_display_data = (
-        {
-            "code": "from IPython.display import HTML, display; display(HTML('<b>x</b>'))",
-            "mime": "text/html",
-        },
-        {
-            "code": "from IPython.display import Math, display; display(Math('x'))",
-            "mime": "text/latex",
-        },
-    )
-    supported_history_operations = ("tail", "range", "search")
-    completion_samples = ({"text": "zi", "matches": {"zip"}},)
-    code_page_something = "zip?"
-    code_inspect_sample = "zip"
-    code_clear_output = "from IPython.display import clear_output; clear_output()"
-    code_history_pattern = "1?2*"
+class OurKernel(unittest.TestCase):
+    """Has a kernelspec that starts our kernel, under a name of its own."""
 
+    kernel_name = "backendai-under-test"
     kernel_words: tuple[str, ...] = ()
 
     @classmethod
@@ -107,3 +81,40 @@ class TestConformance(jupyter_kernel_test.KernelTests):
             unittest.mock.patch.dict(os.environ, JUPYTER_PATH=str(folder / "jupyter"))
         )
         super().setUpClass()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the suite leaves its sockets open
+class TestConformance(OurKernel, jupyter_kernel_test.KernelTests):
+    language_name = "python"
+    file_extension = ".py"
+    code_hello_world = "print('hello, world')"
+    code_stderr = "import sys; print('oh no', file=sys.stderr)"
+    code_generate_error = "raise ValueError('no')"
+    complete_code_samples = ("1", "print('a')", "def f():\n    return 1\n\n")
+    incomplete_code_samples = ("print('a'", "def f():")
+    invalid_code_samples = ("x = = 1", "import = 7q")
+    code_execute_result = (
+        {"code": "1+2+3", "result": "6", "mime": "text/plain"},
+        {"code": "[n*n for n in range(1, 4)]", "result": "[1, 4, 9]", "mime": "text/plain"},
+    )
+    code_display_data = (
+        {
+            "code": "from IPython.display import HTML, display; display(HTML('<b>x</b>'))",
+            "mime": "text/html",
+        },
+        {
+            "code": "from IPython.display import Math, display; display(Math('x'))",
+            "mime": "text/latex",
+        },
+    )
+    supported_history_operations = ("tail", "range", "search")
+    completion_samples = ({"text": "zi", "matches": {"zip"}},)
+    code_page_something = "zip?"
+    code_inspect_sample = "zip"
+    code_clear_output = "from IPython.display import clear_output; clear_output()"
+    code_history_pattern = "1?2*"
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+class TestWelcome(OurKernel, jupyter_kernel_test.IopubWelcomeTests):
+    support_iopub_welcome = ipykernel.version_info >= (7, 2)
