@@ -20,7 +20,7 @@ from backendai_kernel.local.appproxy import AppProxy
 from backendai_kernel.local.manager import LocalManager
 from backendai_kernel.tunnel import App, Bind, Tunnel, find_app, list_apps
 from tests.conftest import ROOMY
-from tests.signed import Signed, signed
+from tests.signed import Signed, signed, until
 
 LIMIT = 60.0
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -253,6 +253,78 @@ async def test_a_lost_websocket_ends_its_connection_alone(api, client, manager):
 
     assert came == b"3"
     assert "lost" in notes[0]
+
+
+class Wire:
+    """What lies between this computer and the server: it counts, and can go dead."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.sent = 0  # bytes to the server
+        self.is_dead = False
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, to_them = await asyncio.open_connection("127.0.0.1", self._port)
+
+        async def pump(source: asyncio.StreamReader, to: asyncio.StreamWriter, up: int) -> None:
+            while data := await source.read(2**16):
+                self.sent += up * len(data)
+                if not self.is_dead:
+                    to.write(data)
+            to.close()
+
+        await asyncio.gather(pump(reader, to_them, 1), pump(theirs, writer, 0))
+
+
+@pytest.fixture
+async def wire(manager, monkeypatch) -> AsyncIterator[tuple[Wire, Client]]:
+    """A wire to the manager, and a client that uses it; idle connections are looked at often."""
+    monkeypatch.setattr("backendai_kernel.tunnel.PING_EVERY", 0.3)
+    wire = Wire(int(manager.url.rpartition(":")[2]))
+    async with await asyncio.start_server(wire, "127.0.0.1", 0) as server:
+        config = Config(
+            endpoint=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",
+            access_key=manager.access_key,
+            secret_key=manager.secret_key,
+        )
+        async with Client(config) as client:
+            yield wire, client
+
+
+async def test_an_idle_connection_is_kept_alive(api, wire):
+    between, client = wire
+    async with app(api, client, echo) as tunnel:
+        reader, writer = await asyncio.open_connection(*tunnel.address)
+        writer.write(b"1")
+        await reader.readexactly(1)
+        before = between.sent
+        await until(lambda: between.sent >= before + 5 * 6)  # five empty pings of six bytes
+        writer.write(b"2")
+        came = await reader.readexactly(1)
+        writer.close()
+
+    assert came == b"2"
+
+
+async def test_a_server_that_does_not_answer_any_more_ends_the_connection(api, wire):
+    notes: list[str] = []
+    between, client = wire
+    async with app(api, client, echo, on_note=notes.append) as tunnel:
+        reader, writer = await asyncio.open_connection(*tunnel.address)
+        writer.write(b"1")
+        await reader.readexactly(1)
+        between.is_dead = True
+        with pytest.raises(ConnectionError):
+            await reader.readexactly(1)
+        between.is_dead = False
+        writer.close()
+        reader, writer = await asyncio.open_connection(*tunnel.address)
+        writer.write(b"2")
+        came = await reader.readexactly(1)
+        writer.close()
+
+    assert notes == ["The server does not answer any more."]
+    assert came == b"2"
 
 
 async def test_the_sessions_end_is_told(api, client, manager):
