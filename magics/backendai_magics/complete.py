@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooLate
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ BUDGET = 0.2  # seconds that a key may take
 _FRESH = {"session": 5.0}  # seconds for which names are good; others:
 _FRESH_ELSE = 300.0
 _MOST = 200  # paths that are offered
+Question = Callable[[Any], Awaitable[list[str]]]
 _WORD = re.compile(r"""(?:"[^"]*"?|'[^']*'?|[^\s"'])+""")
 
 
@@ -82,6 +84,9 @@ class Completion:
         positional = self._positional(parser, options, words)
         if positional is None:
             return _fitting(fragment, [name for name in options if name.startswith("--")])
+        if parser.kinds.get(positional.dest) == "app":  # those of the session before it
+            session = next(word for word in words if not word.startswith("-"))
+            return _fitting(fragment, self._names.get("app", session))
         return self._value(parser, positional, fragment)
 
     @staticmethod
@@ -179,31 +184,38 @@ class Names:
         self._asking: dict[str, Future[tuple[str, ...]]] = {}
         self._opened = 0
 
-    def get(self, kind: str) -> tuple[str, ...]:
-        """Return the names of a kind; old ones where newer take too long to come."""
+    def get(self, kind: str, session: str = "") -> tuple[str, ...]:
+        """Return the names of a kind; old ones where newer take too long to come.
+
+        Args:
+            session: Where they are, for apps.
+        """
         if self._opened != self._connection.opened:  # another server, or another user
             self._opened = self._connection.opened
             self._known.clear()
-        when, names = self._known.get(kind, (float("-inf"), ()))
+        key = f"{kind} {session}"
+        when, names = self._known.get(key, (float("-inf"), ()))
         if time.monotonic() - when < _FRESH.get(kind, _FRESH_ELSE):
             return names
-        asking = self._asking.get(kind)
+        asking = self._asking.get(key)
         if asking is None or asking.done():
-            asking = self._asking[kind] = self._connection.portal.start(self._ask(kind))
+            asking = self._asking[key] = self._connection.portal.start(
+                self._ask(key, _QUESTIONS.get(kind) or partial(_apps, session))
+            )
         try:
             return asking.result(BUDGET)
         except TooLate:
             return names
 
-    async def _ask(self, kind: str) -> tuple[str, ...]:
+    async def _ask(self, key: str, question: Question) -> tuple[str, ...]:
         names: tuple[str, ...] = ()
         try:
             if await _may_ask():
-                names = tuple(await self._connection.use(_QUESTIONS[kind]))
+                names = tuple(await self._connection.use(question))
         except BackendError:
-            names = self._known.get(kind, (0.0, ()))[1]  # Tab is no place for an error
+            names = self._known.get(key, (0.0, ()))[1]  # Tab is no place for an error
         self._opened = self._connection.opened
-        self._known[kind] = (time.monotonic(), names)
+        self._known[key] = (time.monotonic(), names)
         return names
 
 
@@ -225,6 +237,13 @@ async def _sessions(client: Client) -> list[str]:
 
     listed = await list_sessions(client, Query(limit=PAGE))
     return [session.name for session in listed.items] + [session.id for session in listed.items]
+
+
+async def _apps(session: str, client: Client) -> list[str]:
+    from backendai_kernel.apps import list_apps
+    from backendai_kernel.listing import find_session
+
+    return [app.name for app in await list_apps(client, await find_session(client, session))]
 
 
 async def _images(client: Client) -> list[str]:
@@ -258,7 +277,7 @@ async def _scaling_groups(client: Client) -> list[str]:
     return [group.name for group in found]
 
 
-_QUESTIONS: dict[str, Callable[[Any], Awaitable[list[str]]]] = {
+_QUESTIONS: dict[str, Question] = {
     "session": _sessions,
     "image": _images,
     "slot": _slots,

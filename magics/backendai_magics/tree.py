@@ -279,7 +279,7 @@ def _run(parser: Parser) -> None:
 def _app(parser: Parser) -> None:
     add = parser.add
     add("session", nargs="?", metavar="SESSION", completes="session", help="name or id")
-    add("app", nargs="?", metavar="APP", help="as `%%bai apps SESSION` lists it")
+    add("app", nargs="?", metavar="APP", completes="app", help="as `%%bai apps SESSION` lists it")
     add(
         *("-b", "--bind"),
         metavar="[ADDR:]PORT",

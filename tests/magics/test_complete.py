@@ -120,3 +120,13 @@ def test_tab_starts_no_manager(folder):
         other.close()
 
     assert not (folder / "state" / "local").exists()
+
+
+def test_the_apps_of_a_session_are_offered(notebook):
+    notebook("%bai start python -t with-apps --preopen 12399")
+    until = time.monotonic() + 30
+    while not (found := offered(notebook, "%bai app with-apps 12")):
+        assert time.monotonic() < until  # what comes too late is there for the next key
+        time.sleep(0.05)
+
+    assert found == ["%bai app with-apps 12399"]
