@@ -351,6 +351,43 @@ class Client:
             return None
         return found if isinstance(found, dict) else None
 
+    @asynccontextmanager
+    async def at(
+        self, method: str, ticket: calls.Ticket, headers: Mapping[str, str], data: Any, what: str
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send once to the place that a ticket names; yield an answer below 300.
+
+        The ticket is all that opens it: no credentials of ours go there. It is never told.
+
+        Raises:
+            ConnectError: No answer, or it was lost; also while its content is read.
+            APIError: Refused.
+        """
+        import aiohttp
+        from yarl import URL
+
+        assert self._http is not None
+        url = URL(ticket.url).update_query(token=ticket.token)
+        try:
+            async with self._http.request(
+                method, url, headers=headers, data=data, allow_redirects=False
+            ) as response:
+                if response.status >= 300:
+                    said = await response.read()
+                    raise self.refusal(
+                        response.status, response.reason, response.headers, said, what
+                    )
+                yield response
+        except BackendError:
+            raise
+        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+            text = type(exc).__name__ if "token" in str(exc) else str(exc) or type(exc).__name__
+            raise ConnectError(
+                f"{what}: the connection to the storage at {url.host} was lost ({text}).",
+                hint="Is its address one that this computer can reach? Then try again.",
+                sent=not isinstance(exc, aiohttp.ClientConnectorError),
+            ) from exc
+
     async def handshake(self, call: Call[None]) -> Handshake:
         """Return what opens a websocket for *call*, signed now; nothing but the version is asked for.
 

@@ -59,6 +59,8 @@ class ContainerSpec:
             ends at once with exit code 127. The server waits 10 s, which a busy computer can need.
         service_ports: The variable of that name, ``name:protocol:port`` separated by commas.
         preopen_ports: Ports that the user asked for.
+        mounts: Path below the work folder → folder on this computer that is to be there. It is
+            linked, so what is mounted read-only can be written to all the same.
         keeps_steps: Whether output between the steps of a batch run is kept; see `CodeRunner`.
     """
 
@@ -77,6 +79,7 @@ class ContainerSpec:
     service_ports: str = ""
     preopen_ports: tuple[int, ...] = ()
     keeps_steps: bool = field(default=True, kw_only=True)
+    mounts: Mapping[str, Path] = field(default_factory=dict, kw_only=True)
 
 
 async def start_container(spec: ContainerSpec) -> Container:
@@ -140,6 +143,11 @@ class Container:
         self._interpreter = self._ready.result()
 
     async def _prepare(self) -> None:
+        for name, place in self.spec.mounts.items():
+            link = self.spec.work / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.is_symlink():  # it is there already after a restart
+                link.symlink_to(place, target_is_directory=True)
         if self.spec.bootstrap_script is not None:
             (self.spec.work / "bootstrap.sh").write_text(self.spec.bootstrap_script)
         if has_sshd():

@@ -17,9 +17,11 @@ from .auth import Gate, KeyPair
 from .events import Hub
 from .images import Images
 from .lifecycle import Lifecycle
+from .passes import Passes
 from .release import Release
 from .scheduler import SHARES, Capacity
 from .sessions import Registry, SessionRecord
+from .vfolders import Folders
 
 if TYPE_CHECKING:
     from .appproxy import AppProxy
@@ -46,6 +48,8 @@ class Core:
     registry: Registry
     hub: Hub
     lifecycle: Lifecycle
+    folders: Folders
+    passes: Passes
     started: datetime
     app_proxy: AppProxy | None = None
 

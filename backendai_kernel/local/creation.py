@@ -138,11 +138,12 @@ def _wanted(core: Core, body: Mapping[str, Any], name: str, image: LocalImage, w
         preopen_ports=tuple(int(port) for port in ports),
         tag=body.get("tag") or "",
         priority=int(body.get("priority") or 10),
+        mounts=core.folders.mounts(config, who),
     )
 
 
 def _check_place(body: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Refuse what this manager does not have: other domains, groups, folders, clusters."""
+    """Refuse what this manager does not have: other domains, groups, clusters."""
     group = body.get("group") or body.get("groupName") or GROUP
     if group not in (GROUP, GROUP_ID):
         raise problems.invalid_params(
@@ -159,8 +160,6 @@ def _check_place(body: Mapping[str, Any], config: Mapping[str, Any]) -> None:
             "scaling-group_read_not-found",
             f"Resource group {scaling_group} not found",
         )
-    if mounts := list(config.get("mounts") or ()):
-        raise problems.not_found("No such virtual folder.", "vfolder_read_not-found", data=mounts)
     if int(body.get("clusterSize") or body.get("cluster_size") or 1) != 1:
         raise problems.invalid_params("The embedded manager has sessions of one container only.")
     if body.get("dependencies"):

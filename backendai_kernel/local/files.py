@@ -10,6 +10,7 @@ import json
 import os
 import stat
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,13 +21,13 @@ ARCHIVE_LIMIT = 2**20  # bytes of a whole archive
 _END = 2 * tarfile.BLOCKSIZE  # zeros that end an archive
 
 
-def save_upload(work: Path, name: str, data: bytes) -> None:
+def save_upload(work: Path, name: str, data: bytes, mounts: Iterable[Path] = ()) -> None:
     """Write one uploaded file; folders that are missing are made.
 
     Raises:
         AgentFailure: The name leads out of the work folder, or it cannot be written.
     """
-    path = _inside(work, name)
+    path = _inside(work, name, mounts=mounts)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -34,20 +35,28 @@ def save_upload(work: Path, name: str, data: bytes) -> None:
         raise AgentFailure(f"writing uploaded file failed: {name} ({exc!r})") from exc
 
 
-def archive(work: Path, path: str, *, limit: int | None = ARCHIVE_LIMIT) -> bytes:
+def archive(
+    work: Path,
+    path: str,
+    *,
+    limit: int | None = ARCHIVE_LIMIT,
+    mounts: Iterable[Path] = (),
+) -> bytes:
     """Return a file or folder as an uncompressed tar; the entry has the last part of its path.
 
     Args:
         limit: Refuse a larger archive, in bytes, as the server does.
+        mounts: Where links may lead, because the server has folders mounted there.
 
     Raises:
         AgentFailure: There is no such file, it is outside the work folder, or it is too large.
     """
-    found = _inside(work, path)
+    found = _inside(work, path, mounts=mounts)
+    content = found.resolve() if found.is_symlink() and found.is_dir() else found  # a mount
     packed = io.BytesIO()
     try:
         with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar:
-            tar.add(found, arcname=found.name, filter=_owned_by_work)
+            tar.add(content, arcname=found.name, filter=_owned_by_work)
             size = packed.tell() + _END
     except OSError as exc:
         raise AgentFailure(f"could not download the archive: {path}") from exc
@@ -92,7 +101,7 @@ def _described(entry: os.DirEntry[str]) -> dict[str, Any]:
     }
 
 
-def _inside(work: Path, path: str, *, follow: bool = False) -> Path:
+def _inside(work: Path, path: str, *, follow: bool = False, mounts: Iterable[Path] = ()) -> Path:
     """Return where *path*, relative to ``/home/work`` or below it, is on this computer.
 
     Raises:
@@ -103,6 +112,7 @@ def _inside(work: Path, path: str, *, follow: bool = False) -> Path:
     wanted = PurePosixPath(os.path.normpath(HOME / path))
     root = work.resolve()
     found = root / wanted.relative_to(HOME) if wanted.is_relative_to(HOME) else None
-    if found is None or not (follow or found.resolve().is_relative_to(root)):
+    roots = (root, *(mount.resolve() for mount in mounts))
+    if found is None or not (follow or any(map(found.resolve().is_relative_to, roots))):
         raise AgentFailure(f"not allowed outside {HOME}: {path}")
     return found

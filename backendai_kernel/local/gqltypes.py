@@ -6,11 +6,13 @@ Source: API reference 8.3 and 8.4; recordings 02, 04, 05, 65.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import psutil
 
@@ -34,6 +36,11 @@ class Type:
     name: str
     fields: Mapping[str, Getter]
     inner: Mapping[str, Type] = field(default_factory=dict)
+
+
+def _folder_ids(record: SessionRecord) -> list[str]:
+    named = [part for place in record.wanted.mounts.values() for part in place.parts[-2:]]
+    return [str(UUID(part)) for part in named if re.fullmatch("[0-9a-f]{32}", part)]
 
 
 def time(when: datetime | None) -> str | None:
@@ -132,8 +139,8 @@ _SESSION: dict[str, Callable[[Core, SessionRecord], Any]] = {
     "resource_opts": lambda c, s: json.dumps({"main1": {"shmem": int(s.wanted.shmem)}}),
     "scaling_group": lambda c, s: SCALING_GROUP,
     "service_ports": lambda c, s: json.dumps(raw_ports(s)),
-    "mounts": lambda c, s: [],
-    "vfolder_mounts": lambda c, s: [],
+    "mounts": lambda c, s: [name.rpartition("/")[2] for name in s.wanted.mounts],
+    "vfolder_mounts": lambda c, s: _folder_ids(s),
     "occupying_slots": lambda c, s: amounts(s.occupied),
     "occupied_slots": lambda c, s: amounts(s.occupied),
     "requested_slots": lambda c, s: amounts(s.wanted.slots),
@@ -292,4 +299,10 @@ _FOLDER_FIELDS = (
     "usage_mode permission ownership_type max_files max_size created_at last_used num_files "
     "cur_size cloneable status"
 ).split()
-FOLDER = Type("VirtualFolder", {name: lambda c, f: None for name in _FOLDER_FIELDS})
+
+
+def _folder_field(name: str) -> Getter:
+    return lambda core, row: row.get(name)
+
+
+FOLDER = Type("VirtualFolder", {name: _folder_field(name) for name in _FOLDER_FIELDS})

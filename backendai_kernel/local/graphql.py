@@ -17,6 +17,7 @@ from . import gqltypes as types
 from . import problems
 from .auth import KeyPair
 from .core import SCALING_GROUP, Core, answer, json_body, keypair
+from .folders import item
 from .gqltext import GraphQLSyntaxError, Selection, locate, parse
 from .gqltypes import Type
 from .listing import BadFilter, parse_filter, sort_rows
@@ -105,7 +106,10 @@ class _Resolver:
         self._lists: dict[str, tuple[Type, Callable[[Selection], list[Any]]]] = {
             "compute_session_list": (types.SESSION, self._sessions),
             "agent_list": (types.AGENTS, self._agents),
-            "vfolder_list": (types.FOLDER, lambda root: []),
+            "vfolder_list": (
+                types.FOLDER,
+                lambda root: [item(core, who, each) for each in core.folders.of(who)],
+            ),
         }
         self._plain: dict[str, tuple[Type, Callable[[Selection], Any]]] = {
             "keypair": (types.KEYPAIR, self._keypair),

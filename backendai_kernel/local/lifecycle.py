@@ -181,6 +181,7 @@ class Lifecycle:
             preopen_ports=wanted.preopen_ports,
             exit_codes=self._release.exit_codes,
             keeps_steps=self._keeps_steps,
+            mounts=wanted.mounts,
         )
 
     async def _run_batch(self, record: SessionRecord, container: Container, command: str) -> None:

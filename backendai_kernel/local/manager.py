@@ -31,10 +31,12 @@ from .events import Hub
 from .faults import Faults
 from .images import Images, default_images
 from .lifecycle import Lifecycle, Starter
+from .passes import Passes
 from .release import RELEASES, Release
 from .routes import add_routes
 from .scheduler import Capacity, machine_slots
 from .sessions import Registry, SessionRecord, Wanted, utcnow
+from .vfolders import Folders
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -141,6 +143,8 @@ class LocalManager:
                 start=start,
                 keeps_steps=keeps_steps,
             ),
+            folders=Folders(root / "vfolders", release),
+            passes=Passes(),
             started=utcnow(),
             app_proxy=app_proxy,
         )
@@ -303,7 +307,8 @@ async def _sign_answer(request: web.Request, response: web.StreamResponse) -> No
 def _is_for_anybody(request: web.Request) -> bool:
     """Tell whether a request needs no signature: for the version, for a login, for no path of ours."""
     is_unknown = request.match_info.http_exception is not None
-    return is_unknown or request.path in _OPEN or request.path.startswith("/server/")
+    has_token = "/storage/"  # of bytes in virtual folders, looked at where they are handled
+    return is_unknown or request.path in _OPEN or request.path.startswith(("/server/", has_token))
 
 
 def _of_http(exc: web.HTTPException, request: web.Request) -> problems.Problem:

@@ -163,19 +163,3 @@ async def scaling_groups(core: Core, request: web.Request) -> web.Response:
 async def vfolder_types(core: Core, request: web.Request) -> web.Response:
     keypair(request)
     return answer(["user", "group"])
-
-
-async def folders(core: Core, request: web.Request) -> web.Response:
-    """List no folders: this manager has none."""
-    keypair(request)
-    return answer([])
-
-
-async def folder_hosts(core: Core, request: web.Request) -> web.Response:
-    keypair(request)
-    return answer({"default": None, "allowed": [], "volume_info": {}})
-
-
-async def no_folder(core: Core, request: web.Request) -> web.Response:
-    keypair(request)
-    raise problems.not_found("No such virtual folder.", "vfolder_read_not-found")

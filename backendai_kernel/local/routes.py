@@ -9,9 +9,11 @@ from aiohttp import web
 from . import (
     appproxy,
     creation,
+    folders,
     graphql,
     operations,
     resources,
+    storage,
     stream,
     tcpproxy,
     transfer,
@@ -38,10 +40,32 @@ _API: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/resource/presets", resources.list_presets),
     ("POST", "/resource/check-presets", resources.check_presets),
     ("GET", "/scaling-groups", resources.scaling_groups),
-    ("GET", "/folders", resources.folders),
-    ("GET", "/folders/_/hosts", resources.folder_hosts),
-    ("GET", "/folders/_/id", resources.no_folder),
-    ("GET", "/folders/{folder}", resources.no_folder),
+    ("GET", "/folders", folders.listing),
+    ("POST", "/folders", folders.create),
+    ("DELETE", "/folders", folders.delete),
+    ("GET", "/folders/_/hosts", folders.hosts),
+    ("GET", "/folders/_/id", folders.identify),
+    ("POST", "/folders/purge", folders.purge),
+    ("POST", "/folders/delete-from-trash-bin", folders.purge),
+    ("POST", "/folders/restore-from-trash-bin", folders.restore),
+    ("GET", "/folders/invitations/list", folders.invitations),
+    ("GET", "/folders/invitations/list-sent", folders.invitations),
+    ("POST", "/folders/invitations/accept", folders.answer_invitation),
+    ("DELETE", "/folders/invitations/delete", folders.answer_invitation),
+    ("GET", "/folders/{folder}", folders.describe),
+    ("DELETE", "/folders/{folder}", folders.delete_by_name),
+    ("POST", "/folders/{folder}/rename", folders.rename),
+    ("POST", "/folders/{folder}/mkdir", folders.mkdir),
+    ("GET", "/folders/{folder}/files", folders.files),
+    ("POST", "/folders/{folder}/rename-file", folders.rename_file),
+    ("POST", "/folders/{folder}/move-file", folders.move),
+    ("DELETE", "/folders/{folder}/delete-files", folders.remove_files),
+    ("POST", "/folders/{folder}/delete-files", folders.remove_files),
+    ("POST", "/folders/{folder}/invite", folders.invite),
+    ("POST", "/folders/{folder}/share", folders.share),
+    ("POST", "/folders/{folder}/leave", folders.leave),
+    ("POST", "/folders/{folder}/request-upload", storage.request_upload),
+    ("POST", "/folders/{folder}/request-download", storage.request_download),
     ("POST", "/session", creation.create),
     ("POST", "/session/_/create", creation.create),
     ("GET", "/session/_/match", operations.match),
@@ -62,6 +86,13 @@ _API: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/session/{session}/download_single", transfer.download_single),
     ("GET", "/session/{session}/files", transfer.listing),
     ("GET", "/stream/session/{session}/apps", stream.apps),
+)
+
+_STORAGE: tuple[tuple[str, str, Handler], ...] = (
+    ("OPTIONS", "/storage/upload", storage.upload_options),
+    ("HEAD", "/storage/upload", storage.upload_state),
+    ("PATCH", "/storage/upload", storage.upload),
+    ("GET", "/storage/download", storage.download),
 )
 
 _WEB: tuple[tuple[str, str, Handler], ...] = (
@@ -89,7 +120,7 @@ def add_routes(app: web.Application, core: Core, faults: Faults) -> None:
     async def events(request: web.Request) -> web.StreamResponse:
         return await stream.session_events(core, faults, request)
 
-    for method, path, handler in _WEB:
+    for method, path, handler in (*_WEB, *_STORAGE):
         app.router.add_route(method, path, bind(handler))
     for prefix in ("", "/func"):
         for method, path, handler in _API:

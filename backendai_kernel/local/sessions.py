@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..model import SessionStatus
@@ -39,6 +40,7 @@ class Wanted:
     preopen_ports: tuple[int, ...] = ()
     tag: str = ""
     priority: int = 10
+    mounts: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(eq=False)

@@ -46,7 +46,13 @@ async def _save(core: Core, container: Container, part: BodyPartReader) -> None:
     # As it comes: what the official client quotes, `sub%2Fname`, is a file of that name (26.4.16).
     name = part.filename or part.name or "file"
     try:
-        await asyncio.to_thread(files.save_upload, container.spec.work, name, bytes(data))
+        await asyncio.to_thread(
+            files.save_upload,
+            container.spec.work,
+            name,
+            bytes(data),
+            container.spec.mounts.values(),
+        )
     except AgentFailure as exc:
         raise problems.agent_failed(core.release, str(exc)) from exc
 
@@ -80,7 +86,13 @@ async def download_single(core: Core, request: web.Request) -> web.Response:
         raise problems.invalid_params("file is required")
     _, container = running(core, request)
     try:
-        tar = await asyncio.to_thread(files.archive, container.spec.work, wanted[0], limit=None)
+        tar = await asyncio.to_thread(
+            files.archive,
+            container.spec.work,
+            wanted[0],
+            limit=None,
+            mounts=container.spec.mounts.values(),
+        )
     except AgentFailure as exc:
         raise problems.agent_failed(core.release, str(exc)) from exc
     return web.Response(
@@ -109,7 +121,9 @@ async def listing(core: Core, request: web.Request) -> web.Response:
 
 async def _archive(core: Core, container: Container, path: str) -> bytes:
     try:
-        return await asyncio.to_thread(files.archive, container.spec.work, path)
+        return await asyncio.to_thread(
+            files.archive, container.spec.work, path, mounts=container.spec.mounts.values()
+        )
     except AgentFailure as exc:
         raise problems.agent_failed(core.release, str(exc)) from exc
 

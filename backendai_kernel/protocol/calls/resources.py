@@ -67,24 +67,6 @@ def check_presets(group: str) -> Call[PresetCheck]:
     )
 
 
-class Folder(msgspec.Struct, frozen=True):
-    """A virtual folder, as far as its name completes a command line."""
-
-    name: str
-    status: str = ""
-
-
-def list_folders() -> Call[tuple[Folder, ...]]:
-    """List the virtual folders that the keypair may mount (API reference 7.1)."""
-    return Call(
-        "GET",
-        "/folders",
-        tuple[Folder, ...],
-        what="Listing the virtual folders",
-        is_read=True,
-    )
-
-
 class Named(msgspec.Struct, frozen=True):
     """Something of which only the name matters."""
 
