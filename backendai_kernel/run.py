@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 HELD_BY_ANOTHER = "A run from before holds the session, and nobody can end it."
 _DRAIN = 3.0  # seconds to wait for an interrupted run before it is left to the background
 _CHECK_AFTER = 2  # silent polls, about 2 s each, after which we ask whether anybody lives there; …
-_CHECK_EVERY = 10  # … then after growing numbers of them, up to this
+_CHECK_EVERY = 20  # … then after growing numbers of them, up to this
+_QUIET = 0.12  # seconds between silent polls, so that these questions add no requests on the whole
 INTERRUPT_FIRST = 0.15  # seconds: an empty line that overtook the interrupt would be the answer
 _REACH_AGAIN = 60.0  # seconds to try to reach a server that a run was going on at
 
@@ -203,7 +204,7 @@ class Run:
             self._check_at = _CHECK_AFTER
         if silent < self._check_at:
             return
-        self._check_at = silent + min(silent, _CHECK_EVERY)
+        self._check_at = silent + min(3 * silent, _CHECK_EVERY)
         try:
             await self.session.check_alive()
         except RunLost:
@@ -212,7 +213,8 @@ class Run:
 
     async def _next_answer(self) -> RunAnswer:
         client = self.session.client
-        if self._state.is_sent and (gap := client.rate.gap()) > 0:
+        quiet = _QUIET if self._state.silent_polls >= _CHECK_AFTER else 0.0
+        if self._state.is_sent and (gap := max(client.rate.gap(), quiet)) > 0:
             await asyncio.sleep(gap)
         was_sent = self._state.is_sent
         call = self._state.next_call()

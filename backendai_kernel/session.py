@@ -255,24 +255,30 @@ class ComputeSession:
         Raises:
             RunLost: It has ended, with the reason that the manager gives; or its interpreter has.
         """
+        is_dead = await self._is_dead()
+        if is_dead is False:
+            return  # one request is enough
         seen = await self.look()
         if seen is None or seen.status.is_ending:
             raise _gone(seen)
-        if await self._is_dead():
+        if is_dead:
             raise RunLost(
                 "The session's interpreter has died: out of memory, or a crash in compiled code.",
                 hint="Its variables are lost. Run the cell again for a new session.",
             )
 
-    async def _is_dead(self) -> bool:
+    async def _is_dead(self) -> bool | None:
+        """Tell whether the interpreter is dead; ``None``: nobody can tell."""
         mark = self.hello.get("mark")
         if not mark:
-            return False  # it could leave none: nobody can tell
+            return None  # it could leave none
         try:
             open_files = await self.client.send(calls.list_files(self.id, str(mark)))
         except APIError:
-            return False
-        return open_files.is_empty
+            return None
+        if open_files.is_empty:
+            return True
+        return False if open_files.files.strip("[] \n") else None
 
     async def lost(self, cause: APIError) -> RunLost:
         """Return the error that tells why the session is not there any more."""
