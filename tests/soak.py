@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +89,7 @@ class Player:
         self.count = 0
         self.value: int | None = None  # of the name `kept` in the session
         self.trouble = ""
+        self.kinds: tuple[str, ...] = _FAULTS
         self._stack = AsyncExitStack()
 
     async def open(self) -> None:
@@ -249,7 +250,7 @@ class Player:
     async def suffers(self) -> None:
         """Run a cell under a fault: all of its output comes, or the cell says what is missing."""
         await self.run("1")
-        kind = self.luck.choice(_FAULTS)
+        kind = self.luck.choice(self.kinds)
         self.trouble = kind
         fault = self._fault(kind, f"/session/{self.session()}")
         word, lines = self.word(), self.luck.randint(1, 12)
@@ -341,7 +342,7 @@ async def tasks_of(player: Player) -> int:
     return int((await player.run(TASKS)).stdout)
 
 
-async def soak(minutes: float, seed: int, folder: Path) -> Ledger:
+async def soak(minutes: float, seed: int, folder: Path, kinds: Sequence[str] = _FAULTS) -> Ledger:
     """Play for so many minutes, and reckon."""
     ledger, luck = Ledger(), random.Random(seed)
     own = psutil.Process()
@@ -350,6 +351,7 @@ async def soak(minutes: float, seed: int, folder: Path) -> Ledger:
     async with LocalManager(folder / "manager", slots=ROOMY) as manager:
         calm = Player("steady", folder, manager, ledger, random.Random(luck.random()))
         rough = Player("wild", folder, manager, ledger, random.Random(luck.random()))
+        rough.kinds = tuple(kinds)
         await asyncio.gather(calm.open(), rough.open())
         begin = time.monotonic()
         end, warm_at = begin + 60 * minutes, begin + 60 * minutes * _WARM
@@ -434,10 +436,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
+    parser.add_argument(
+        "--faults", default=",".join(_FAULTS), help=f"which of {', '.join(_FAULTS)}; commas between"
+    )
     options = parser.parse_args()
+    kinds = tuple(options.faults.split(","))
+    if set(kinds) - set(_FAULTS):
+        parser.error(f"--faults: the kinds are {', '.join(_FAULTS)}")
     print(f"seed {options.seed}, {options.minutes:g} minutes", flush=True)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        ledger = asyncio.run(soak(options.minutes, options.seed, Path(folder)))
+        ledger = asyncio.run(soak(options.minutes, options.seed, Path(folder), kinds))
     print(f"done:   {dict(ledger.done.most_common())}")
     print(f"faults: {dict(ledger.faults.most_common())}")
     print(f"output that was missing and said to be: {dict(ledger.told)}")

@@ -106,7 +106,7 @@ class Upkeep:
         return found
 
     async def _watch(self) -> None:
-        pause = self.first_look
+        pause = unknown = self.first_look
         while True:
             await asyncio.sleep(pause)
             try:
@@ -118,7 +118,11 @@ class Upkeep:
             except BackendError:
                 pause = _LOOK  # out of reach, or gone: others find that out
                 continue
-            soonest = min((each.seconds for each in found), default=_LOOK + WARNING)
+            if not found:  # no limit; or the server has not counted yet
+                unknown = min(unknown * 2, _LOOK)
+                pause = unknown
+                continue
+            soonest = found[0].seconds
             pause = self.look_soon if near else min(_LOOK, max(self.again, soonest - WARNING))
 
     async def _warn(self, near: list[Deadline]) -> None:

@@ -36,7 +36,7 @@ async def session_of(notebook: Notebook) -> str:
 
 async def over(client: Client, session_id: str) -> Session:
     """Return a session once it is about to end, or has ended."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             seen = await client.send(calls.get_session(session_id))
             assert seen is not None
