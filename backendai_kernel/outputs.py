@@ -5,13 +5,15 @@ Each outgoing message is a pair of its type and its content, so this needs neith
 
 from __future__ import annotations
 
+import html
 import re
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from .protocol.envelope import Message
-from .protocol.run import Event, Finished, Media, PhaseEnded, Text
+from .protocol.run import Contact, Event, Finished, Media, PhaseEnded, Text
 
 Outgoing = tuple[str, dict[str, Any]]
 """A message for the front end: its type and its content."""
@@ -56,6 +58,7 @@ class Translator:
     payload: list[dict[str, Any]] = field(default_factory=list)
     user_expressions: dict[str, Any] = field(default_factory=dict)
     count: int | None = None
+    _contact_id: str = field(default="", repr=False)
     _held: Text | None = field(default=None, repr=False)
 
     def translate(self, event: Event | Message) -> Iterator[Outgoing]:
@@ -63,6 +66,9 @@ class Translator:
         if isinstance(event, Finished):
             self.exit_code = event.exit_code
             yield from self._finish()
+            return
+        if isinstance(event, Contact):
+            yield self._contact(event)
             return
         yield from self._release()
         match event:
@@ -111,6 +117,15 @@ class Translator:
         if isinstance(count := reply.get("count"), int):
             self.count = count
 
+    def _contact(self, contact: Contact) -> Outgoing:
+        """Return the state of the connection: one display, kept up to date."""
+        kind = "update_display_data" if self._contact_id else "display_data"
+        self._contact_id = self._contact_id or f"backendai-{secrets.token_hex(8)}"
+        text = contact_text(contact)
+        data = {"text/plain": text, "text/html": f"<div role='status'>{html.escape(text)}</div>"}
+        transient = {"display_id": self._contact_id}
+        return kind, {"data": data, "metadata": {}, "transient": transient}
+
     def _release(self) -> Iterator[Outgoing]:
         if self._held is not None:
             held, self._held = self._held, None
@@ -126,6 +141,18 @@ class Translator:
         elif self.plain and self.exit_code and self.failure is None:
             self.failure = Failure("SystemExit", str(self.exit_code), [])
             yield "error", self.failure.content
+
+
+def contact_text(contact: Contact) -> str:
+    """Say how it stands with the connection to the server."""
+    if contact.reason:
+        return (
+            f"⚠ The server has not been reached for {contact.seconds:.0f} s: {contact.reason} The "
+            "code goes on in its session, and its output comes when the server is back. Interrupt "
+            "twice to leave the cell."
+        )
+    kept = "nothing was lost" if contact.is_complete else "output may be missing"
+    return f"✓ The server was away for {contact.seconds:.0f} s; {kept}."
 
 
 def _bundle(content: dict[str, Any]) -> dict[str, Any]:

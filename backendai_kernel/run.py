@@ -11,15 +11,26 @@ on until it has ended, because a run that nobody polls to its end blocks every l
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
-from .errors import APIError, ConnectError, NotFound, RunLost, ServerError
+from .errors import (
+    APIError,
+    BackendError,
+    ConnectError,
+    NotFound,
+    ProtocolError,
+    RunLost,
+    ServerError,
+)
 from .model import RunAnswer, RunStatus
 from .protocol import calls
-from .protocol.envelope import Message
+from .protocol.envelope import Message, Replay
 from .protocol.run import Event, Finished, InputRequest, RunState, Text, TimedOut
+from .recovery import OnContact, Reach, Recovery
 
 if TYPE_CHECKING:
     from .session import ComputeSession
@@ -30,7 +41,11 @@ _CHECK_AFTER = 2  # silent polls, about 2 s each, after which we ask whether any
 _CHECK_EVERY = 20  # … then after growing numbers of them, up to this
 _QUIET = 0.12  # seconds between silent polls, so that these questions add no requests on the whole
 INTERRUPT_FIRST = 0.15  # seconds: an empty line that overtook the interrupt would be the answer
-_REACH_AGAIN = 60.0  # seconds to try to reach a server that a run was going on at
+_REACH_AGAIN = 60.0  # seconds to try to reach the server for a run that was left
+_SEND_AGAIN = 3  # times that code which did not arrive is sent once more
+
+OnAnswer = Callable[[Sequence[Event | Message], Mapping[str, int]], None]
+"""Takes what an answer brought, before it is shown, and all that has come by then."""
 
 _DOUBT = (
     "The answer that told how the code ended was lost ({reason}): it may have run to its end, in "
@@ -49,7 +64,12 @@ class Run:
     """A run of code; see the module. Not made by hand: `ComputeSession.run` makes it."""
 
     def __init__(
-        self, session: ComputeSession, state: RunState, patience: float | None = None
+        self,
+        session: ComputeSession,
+        state: RunState,
+        patience: float | None = None,
+        *,
+        key: str = "",
     ) -> None:
         self.session = session
         self._state = state
@@ -62,6 +82,11 @@ class Run:
         self._doubt = ""  # why it cannot be told how the code ended
         self._waiting: InputRequest | None = None
         self._asks = False  # as the session was told last
+        self._recovery = Recovery(session, key)
+        self._reach = Reach()
+        self._interrupt_due = False
+        self._sent_again = 0
+        self.on_answer: OnAnswer = lambda events, have: None
 
     @property
     def run_id(self) -> str:
@@ -94,6 +119,7 @@ class Run:
         await asyncio.wait([ending], timeout=_DRAIN)
 
     async def _end(self) -> None:
+        self._reach.limit = _REACH_AGAIN
         try:
             await self.interrupt()
             async for _ in self:
@@ -145,6 +171,20 @@ class Run:
             self._waiting = event
         return event
 
+    @property
+    def key(self) -> str:
+        """Name of the request in the session's interpreter, by which its output is kept."""
+        return self._recovery.key
+
+    @property
+    def on_contact(self) -> OnContact:
+        """Told when the server cannot be reached while the code runs, and when it can be again."""
+        return self._reach.on_contact
+
+    @on_contact.setter
+    def on_contact(self, told: OnContact) -> None:
+        self._reach.on_contact = told
+
     def give_input(self, text: str) -> None:
         """Answer the `InputRequest` that came last; a newline at the end is left out."""
         self._waiting = None
@@ -160,7 +200,11 @@ class Run:
             ConnectError, APIError: As `Client.send`.
         """
         self._interrupted = True
-        await self.session.interrupt()
+        try:
+            await self.session.interrupt()
+        except ConnectError:
+            self._interrupt_due = self._reach.is_lost  # as soon as the server is reached again
+            raise
         if self._waiting is not None:
             await asyncio.sleep(INTERRUPT_FIRST)
         if self._waiting is not None:
@@ -181,6 +225,7 @@ class Run:
             self._state.is_over = True
             raise
         self._poll = None
+        before = dict(self._state.have)
         events = self._state.receive(answer)
         if self._state.awaits_input != self._asks:
             # Not before the answer to the input: a server forgets one whose sender is gone.
@@ -188,10 +233,17 @@ class Run:
             self.session.on_run(self.run_id, self._asks)
         if self._state.is_live:
             self._state.is_live = False
-            self._state.give_input(self.session.pace.next_gap())
+            gap = self.session.pace.next_gap()
+            recovery = self._recovery
+            self._state.give_input(recovery.question() if recovery.is_lossy else gap)
         if self._doubt:  # this end is perhaps not that of the code
             events = [event for event in events if not isinstance(event, Finished)]
-        self._events.extend(e for e in map(self.session.decoder.read, events) if e is not None)
+        decoded = [e for e in map(self.session.decoder.read, events) if e is not None]
+        shown = self._recovery.take(self._state, before, decoded)
+        if self._recovery.is_lossy and self._state.is_over:
+            shown = await self._complete(shown)
+        self.on_answer(shown, self._state.have)
+        self._events.extend(shown)
         if any(isinstance(event, TimedOut) for event in events):
             raise RunLost(
                 "The code ran longer than this server allows, and it has ended the session.",
@@ -217,11 +269,23 @@ class Run:
         if self._state.is_sent and (gap := max(client.rate.gap(), quiet)) > 0:
             await asyncio.sleep(gap)
         was_sent = self._state.is_sent
+        if self._state.is_resumed:
+            self._state.is_resumed = False
+            return await self._rescue("the kernel was away")
         call = self._state.next_call()
         self._has_extra = self._has_extra or self._state.is_freed
         try:
             async with asyncio.timeout(None if was_sent else self._patience):
-                return await client.send(call)
+                while True:
+                    try:
+                        answer = await client.send(call)
+                    except ConnectError as exc:
+                        if exc.sent or not was_sent:
+                            raise
+                        await self._wait(exc)  # it never left, so nothing was lost
+                    else:
+                        await self._reached()
+                        return answer
         except TimeoutError:
             raise RunLost(HELD_BY_ANOTHER) from None
         except ConnectError as exc:
@@ -243,28 +307,79 @@ class Run:
         the queue of one that has ended or that the server cannot tell about (19, 23, 27). In the
         second case the end that it tells may be its own: how the code ended nobody knows.
         """
-        self._events.append(Text("stderr", _LOST_OUTPUT.format(reason=reason)))
+        recovery = self._recovery
+        if recovery.key:
+            recovery.lose(self._state)
+        else:
+            self._events.append(Text("stderr", _LOST_OUTPUT.format(reason=reason)))
         call = calls.execute(self.session.id, self._state.run_id, "query", "")
-        deadline = asyncio.get_running_loop().time() + _REACH_AGAIN
-        pause = 0.2
         while True:
             try:
                 answer = await self.session.client.send(call)
             except NotFound as exc:
                 raise await self.session.lost(exc) from exc
             except (ConnectError, ServerError) as exc:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise RunLost(
-                        f"The server could not be reached any more while the code ran: {exc}",
-                        hint="The session may still be there: `backendai-kernel doctor` looks.",
-                    ) from exc
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 5.0)
+                await self._wait(exc)
             else:
-                self._has_extra = True
-                if answer.status is RunStatus.FINISHED:
-                    self._doubt = reason
-                return answer
+                break
+        self._has_extra = True
+        if answer.status is RunStatus.FINISHED:
+            self._doubt = reason
+        elif recovery.key and answer.status is RunStatus.CONTINUED:
+            self._state.give_input(recovery.question())  # it may wait for one that was lost
+        await self._reached()
+        return answer
+
+    async def _wait(self, error: BackendError) -> None:
+        pause = self._reach.lost(error)
+        if self._reach.is_over():
+            raise RunLost(
+                f"The server could not be reached any more while the code ran: {error}",
+                hint="The session may still be there: `backendai-kernel doctor` looks.",
+            ) from error
+        await asyncio.sleep(pause)
+
+    async def _reached(self) -> None:
+        self._reach.back(is_complete=bool(self._recovery.key))
+        if self._interrupt_due:
+            self._interrupt_due = False
+            await self.session.interrupt()
+
+    async def _complete(self, shown: list[Event | Message]) -> list[Event | Message]:
+        """Return what was missing when the run ended, and the end."""
+        end = [event for event in shown if isinstance(event, Finished | TimedOut)]
+        await asyncio.sleep(SETTLE)  # our empty query may have to end first
+        try:
+            replay = await self._recovery.ask(self._wait)
+        except (APIError, ProtocolError):
+            replay = None
+        if replay is None:
+            note = Text("stderr", _LOST_OUTPUT.format(reason=self._doubt or "the connection broke"))
+            return [note, *self._recovery.give_up(), *end]
+        if replay.is_known:
+            self._doubt = ""
+            return [*self._recovery.adopt(replay), *(end or [Finished(_exit_code_of(replay))])]
+        self._recovery.give_up()
+        if self._state.mode != "query" or self._sent_again >= _SEND_AGAIN:
+            self._doubt = ""
+            raise ConnectError(
+                "The code did not arrive at the session, so none of it ran.",
+                hint="Run the cell again.",
+                sent=False,
+            )
+        # The interpreter has not seen it, and would not run it a second time.
+        self._sent_again += 1
+        self._doubt = ""
+        old = self._state
+        self._state = RunState(old.session, secrets.token_hex(8), old.mode, old.code, old.options)
+        self._state.live_mark = old.live_mark
+        self.session.on_run(self.run_id, False)
+        return []
+
+
+def _exit_code_of(replay: Replay) -> int:
+    failed = any(isinstance(e, Message) and e.kind == "error" for e in replay.events)
+    return int(failed)
 
 
 async def collect(entered: AbstractAsyncContextManager[Run]) -> list[Event | Message]:

@@ -82,6 +82,7 @@ class ComputeSession:
         options: Mapping[str, Any] | None = None,
         run_id: str | None = None,
         patience: float | None = None,
+        key: str = "",
     ) -> Run:
         """Return a run of *code*, to be entered with ``async with``.
 
@@ -91,10 +92,11 @@ class ComputeSession:
             run_id: Name of the run; ``None`` draws one.
             patience: Seconds for the first answer. It is held back for 2 s, and for ever while a
                 run goes on that somebody else began and polls no more (recording 39).
+            key: What the request in *code* is called in its head; see `recovery`.
         """
         state = RunState(self.id, run_id or secrets.token_hex(8), mode, code, options)
         state.live_mark = self._live_mark
-        return Run(self, state, patience)
+        return Run(self, state, patience, key=key)
 
     @asynccontextmanager
     async def cell(self, code: str, head: Mapping[str, Any]) -> AsyncIterator[Run]:
@@ -129,10 +131,11 @@ class ComputeSession:
 
     @asynccontextmanager
     async def _request(self, head: Mapping[str, Any], code: str = "") -> AsyncIterator[Run]:
-        *parts, last = envelope.requests(self.decoder.nonce, head, code)
+        key = secrets.token_hex(8)
+        *parts, last = envelope.requests(self.decoder.nonce, {"key": key, **head}, code)
         for part in parts:
             await collect(self.run(part))
-        async with self.run(last) as run:
+        async with self.run(last, key=key) as run:
             yield run
 
     async def take_over(self, run_id: str, *, asks: bool = False) -> None:

@@ -31,9 +31,9 @@ from typing import Any
 import msgspec
 
 from . import remote
-from .run import Event, Media
+from .run import Event, Media, Text
 
-VERSION = 3
+VERSION = 4
 _CARRIER = "image/svg+xml"
 _FORM = re.compile(r"<!--bai:(\d+):([0-9a-f]+):(\d+):(\d+):(\d+):(\d+):")
 _END = "-->"
@@ -52,6 +52,7 @@ KINDS = frozenset(
         "error",
         "execute_result",
         "hello",
+        "replay",
         "reply",
         "result",
         "stream",
@@ -152,6 +153,7 @@ class Decoder:
     """
 
     nonce: str = ""
+    known_to: int = 0  # envelopes up to this number have come in another way
     _parts: dict[int, _Collected] = field(default_factory=dict, repr=False)
 
     def read(self, event: Event) -> Event | Message | None:
@@ -176,6 +178,8 @@ class Decoder:
             return None
         if not secrets.compare_digest(nonce, self.nonce) or int(version) != VERSION:
             return None
+        if int(number) <= self.known_to:
+            return None
         data = text.encode("utf-8", "replace")
         if zlib.crc32(data) != int(checksum):
             return None
@@ -191,6 +195,66 @@ class Decoder:
             return None
         del self._parts[int(number)]
         return _message(collected.body)
+
+
+def again(nonce: str, serial: int, key: str, have: Mapping[str, int]) -> str:
+    """Return the line that asks, as the answer to a question, for output that was lost.
+
+    It may also be sent when nothing is asked: the next question then takes it, whichever it is, and
+    is asked once more.
+
+    Args:
+        serial: Number of this wish, so that its answer is known from those of earlier ones.
+        key: Name of the request whose output it is.
+        have: What has come of it, as `RunState.have`.
+    """
+    return f"\x1b]bai-again;{nonce};" + json.dumps({"serial": serial, "key": key, "have": have})
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What a request sent that a lost answer took along.
+
+    Attributes:
+        is_known: The request has arrived; else none of it was run.
+        is_over: It has been run to its end.
+        events: All that it sent from what was asked for to now, in order.
+        at: Where that ends; see `RunState.have`.
+        missing: Characters and messages that are kept no more.
+        last: Number of the last envelope among it.
+        serial: As in `again`; 0 when it was asked for otherwise.
+    """
+
+    is_known: bool
+    is_over: bool = False
+    events: tuple[Event | Message, ...] = ()
+    at: Mapping[str, int] = field(default_factory=dict)
+    missing: int = 0
+    last: int = 0
+    serial: int = 0
+
+
+def replay_of(told: Any) -> Replay | None:
+    """Read what the bootstrap tells of a request's output; ``None`` when it is in no known form."""
+    try:
+        if not told["is_known"]:
+            return Replay(False)
+        found = (_replayed(str(kind), text) for kind, text in told["items"])
+        return Replay(
+            True,
+            bool(told["is_over"]),
+            tuple(event for event in found if event is not None),
+            {kind: int(told["at"][kind]) for kind in ("stdout", "stderr", "rich")},
+            sum(map(int, told["missing"].values())),
+            int(told["last"]),
+            int(told.get("serial", 0)),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _replayed(kind: str, text: str) -> Event | Message | None:
+    return _message(bytearray(text.encode())) if kind == "rich" else Text(kind, text)
 
 
 def _message(body: bytearray) -> Message | None:

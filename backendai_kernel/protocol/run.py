@@ -81,7 +81,22 @@ class TimedOut:
     """The server's own limit for a run was hit, and it ends the session (``exec-timeout``)."""
 
 
-Event = Text | Media | InputRequest | PhaseEnded | Finished | TimedOut
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """The server cannot be reached while the code runs, or can be again.
+
+    Attributes:
+        seconds: Since when.
+        reason: Why; ``""``: it is reached again.
+        is_complete: Nothing of the output was lost on the way.
+    """
+
+    seconds: float
+    reason: str = ""
+    is_complete: bool = True
+
+
+Event = Text | Media | InputRequest | PhaseEnded | Finished | TimedOut | Contact
 
 
 @dataclass(slots=True)
@@ -94,6 +109,9 @@ class RunState:
         silent_polls: Answers in a row that were ``continued`` and brought nothing.
         has_failed_build: The build step of a batch run has failed, so nothing will be executed.
         is_freed: The empty query that brings the end after a failed build was sent.
+        is_resumed: Somebody else has begun it and is gone; unset by the first call.
+        have: What has come so far: characters of each stream, prompts included, and ``rich``
+            messages, which whoever reads them counts.
         live_mark: Prompt of the questions that the bootstrap asks only to end a held poll; they
             are answered by ``is_live`` and never become an `InputRequest`.
     """
@@ -111,6 +129,8 @@ class RunState:
     is_live: bool = False
     has_failed_build: bool = False
     is_freed: bool = False
+    is_resumed: bool = False
+    have: dict[str, int] = field(default_factory=lambda: {"stdout": 0, "stderr": 0, "rich": 0})
     _input: str | None = field(default=None, repr=False)
 
     def next_call(self) -> calls.Call[RunAnswer]:
@@ -148,6 +168,7 @@ class RunState:
         if answer.run_id:
             self.run_id = answer.run_id
         events = [event for item in answer.console or () for event in _read(*item)]
+        self._count(events)
         status = answer.status
         self.silent_polls = (
             self.silent_polls + 1 if status is RunStatus.CONTINUED and not events else 0
@@ -159,6 +180,7 @@ class RunState:
                 self.awaits_input = True
                 self.is_live = self._take_mark(events)
                 if self.is_live:
+                    self.have["stdout"] -= len(self.live_mark)
                     return events
                 prompt = _take_prompt(events)
                 is_password = bool(answer.options and answer.options.is_password)
@@ -184,6 +206,11 @@ class RunState:
                     hint="Upgrade backendai-kernel.",
                 )
         return events
+
+    def _count(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Text):
+                self.have[event.stream] = self.have.get(event.stream, 0) + len(event.text)
 
     def _take_mark(self, events: list[Event]) -> bool:
         """Take the mark of a live question off the end of the output; tell whether it was there."""

@@ -249,6 +249,7 @@ class QueryLane:
         try:
             async with session.cell(code, head) as run:
                 self._run = run
+                run.on_contact = publish
                 try:
                     async for event in run:
                         if isinstance(event, InputRequest):

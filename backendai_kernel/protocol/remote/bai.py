@@ -1,6 +1,7 @@
 import asyncio
 import atexit
 import functools
+import itertools
 import os
 import signal
 import struct
@@ -25,7 +26,8 @@ class Bai(Output, Requests):
         self.lock = threading.RLock()  # one envelope at a time
         self.stdin_lock = threading.Lock()  # one question at a time
         self.threads = set(threading.enumerate())
-        self.number = 0
+        self.numbers = itertools.count(1)
+        self.kept = Kept()
         self.parent = None  # the request that runs, whole: what is sent now must be part of it
         self.origins = {}  # id of a request here -> id of the cell or comm message there
         self.origin = ""

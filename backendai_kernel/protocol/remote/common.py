@@ -12,7 +12,7 @@ import base64
 import inspect
 import threading
 
-VERSION = 3
+VERSION = 4
 MARK = "#%bai:"
 PART = 256 * 1024  # bytes of a part, as they stand in a message
 LARGE = 64 * 1024  # letters of a text that is looked at before it is written as JSON

@@ -1,5 +1,6 @@
 import base64
 import json
+import threading
 import zlib
 
 
@@ -40,6 +41,8 @@ class Output:
         for start in range(0, len(text), TEXT):
             piece = {"name": content["name"], "text": text[start : start + TEXT]}
             if current is not None and request_id(parent) == request_id(current):
+                if piece["name"] in ("stdout", "stderr"):
+                    self.kept.add(piece["name"], piece["text"])
                 self.send_raw(stream, "stream", piece, parent=current, ident=ident)
                 self.live.wake()
             else:
@@ -84,16 +87,42 @@ class Output:
             texts += [before, large[name], after]
         return texts
 
-    def seal(self, texts):
-        self.number += 1
+    def seal(self, texts, is_kept=True):
+        number = next(self.numbers)
+        if is_kept:
+            self.kept.add("rich", texts, number)
         count = sum(1 for _ in parts_of(texts))
         for index, (part, written) in enumerate(parts_of(texts)):
-            mark = (VERSION, self.nonce.encode(), self.number, index, count, zlib.crc32(part))
+            mark = (VERSION, self.nonce.encode(), number, index, count, zlib.crc32(part))
             # As JSON at once, for the same reason.
             content = b"".join((CARRIER_BEGIN % mark, written, CARRIER_END))
             if "json" not in self.session.packer:
                 content = json.loads(content)
             self.send_raw(self.kernel.iopub_socket, "display_data", content, parent=self.parent)
+
+    def replay(self, asked):
+        """Send once more what a lost answer took along; see `protocol.envelope.Replay`.
+
+        That is done by the thread that sends: whatever it has sent by then is told, and whatever it
+        sends later comes behind. What waits to be sent is told by its number.
+        """
+        done = threading.Event()
+
+        def send():
+            try:
+                told = dict(self.kept.since(asked["key"], asked["have"]), serial=asked["serial"])
+                if self.parent is not None:
+                    texts = self.as_json(["replay", told, {}, self.origin, []])
+                    self.seal(texts, is_kept=False)
+            finally:
+                done.set()
+
+        thread = getattr(self.kernel.iopub_socket, "io_thread", None)
+        if thread is None:
+            send()
+        else:
+            thread.schedule(send)
+        done.wait(10)
 
     def flush_late(self):
         with self.lock:

@@ -31,7 +31,8 @@ class Requests:
             if "packet" in head:
                 head, code = self.unpack(head["packet"])
         try:
-            self.begin(head)
+            if not self.begin(head):
+                return self.nothing()
             if "call" in head:
                 return await self.call(head)
             return await self.cell(code, head, silent, args, kwargs)
@@ -40,6 +41,7 @@ class Requests:
         finally:
             self.flush_now()
             with self.stdin_lock, self.lock:
+                self.kept.end()
                 self.parent = None
 
     def unpack(self, name):
@@ -52,6 +54,8 @@ class Requests:
 
     def begin(self, head):
         parent = current_parent(self.kernel)
+        if "key" in head and not self.kept.begin(head["key"], "call" not in head):
+            return False  # its sender could not know that it had arrived
         self.origin = head.get("origin", self.origin)
         self.origins[request_id(parent)] = (self.origin, self.nonce)
         self.error = None
@@ -61,6 +65,7 @@ class Requests:
             self.parent = parent
             self.flush_late()
         self.live.begin(head.get("gap"))
+        return True
 
     async def cell(self, code, head, silent, args, kwargs):
         options = dict(zip(("store_history", "user_expressions", "allow_stdin"), args), **kwargs)
@@ -126,6 +131,9 @@ class Requests:
         if self.is_busy_behind():
             self.emit("reply", {"late": True}, self.parent)
         self.emit("result", {"value": result}, self.parent)
+        return self.nothing()
+
+    def nothing(self):
         return {
             "status": "ok",
             "execution_count": self.shell.execution_count,
@@ -137,6 +145,9 @@ class Requests:
         self.packets.setdefault(packet, []).append(text)
         while len(self.packets) > PACKETS:
             del self.packets[next(iter(self.packets))]
+
+    def call_replay(self, key, have):
+        return self.kept.since(key, have)
 
     def call_late(self):
         return None
@@ -209,7 +220,20 @@ class Requests:
         self.shell.payload_manager.write_payload({"source": "ask_exit", "keepkernel": keep})
 
     def input_request(self, *args, **kwargs):
+        prompt = str(args[0] if args else kwargs.get("prompt", ""))
         with self.stdin_lock:
             self.flush_now()
-            time.sleep(SETTLE)
-            return self.input_raw(*args, **kwargs)
+            while True:
+                time.sleep(SETTLE)
+                try:
+                    value = self.input_raw(*args, **kwargs)
+                except KeyboardInterrupt:
+                    self.kept.add("stdout", prompt)
+                    raise
+                again = self.kept.asked(value, self.nonce)
+                if again is None:
+                    break
+                if again:
+                    self.replay(again)
+            self.kept.add("stdout", prompt)  # the server's runner has written it
+            return value
