@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 
 _REMEMBERED = 10_000
 _OPEN = ("/", "/func/")
+# The token that bytes of virtual folders and links to apps need is looked at where they are handled.
+_OPEN_BELOW = ("/server/", "/storage/", "/v2/proxy/")
 _GOODBYE = 5.0
 _LARGEST_BODY = 2**20  # of anything but an upload; the real one refuses code of 2 MB too
 _LARGEST_HEADER = 64 * 1024
@@ -307,8 +309,7 @@ async def _sign_answer(request: web.Request, response: web.StreamResponse) -> No
 def _is_for_anybody(request: web.Request) -> bool:
     """Tell whether a request needs no signature: for the version, for a login, for no path of ours."""
     is_unknown = request.match_info.http_exception is not None
-    has_token = "/storage/"  # of bytes in virtual folders, looked at where they are handled
-    return is_unknown or request.path in _OPEN or request.path.startswith(("/server/", has_token))
+    return is_unknown or request.path in _OPEN or request.path.startswith(_OPEN_BELOW)
 
 
 def _of_http(exc: web.HTTPException, request: web.Request) -> problems.Problem:
