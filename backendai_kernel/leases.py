@@ -22,7 +22,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 
-from .config import state_dir
+from .config import Config, state_dir
+from .errors import ConfigError
 
 BEAT = 30.0
 """Seconds between two signs of life of a kernel, for who looks from another computer."""
@@ -276,6 +277,31 @@ def terms_here(name: str, environ: Mapping[str, str], known: Terms) -> Terms:
         host=socket.gethostname(),
         server_pid=os.getppid(),
         notebook=environ.get("JPY_SESSION_NAME", "")[-1000:] or known.notebook,
+    )
+
+
+def sign(lease: Lease, config: Config, image: str, environ: Mapping[str, str]) -> None:
+    """Answer for a session on disk before a server is asked for it.
+
+    Raises:
+        ConfigError: The folder for what is kept cannot be written.
+    """
+    try:
+        if not lease.hold():
+            return  # another process has it, on its way out: `beat` tries again
+    except OSError as exc:
+        raise ConfigError(
+            f"The folder for what is kept between runs cannot be written: {exc}.",
+            hint="BACKENDAI_KERNEL_STATE names another one.",
+        ) from exc
+    lease.write(
+        replace(
+            terms_here(lease.name, environ, lease.read()),
+            endpoint=config.endpoint,
+            access_key=config.access_key,
+            is_local=config.is_local,
+            image=image,
+        )
     )
 
 

@@ -31,7 +31,8 @@ from .routing import Misplaced, route
 if TYPE_CHECKING:
     from ..session import ComputeSession
     from .cell import Cell
-    from .lanes import QueryLane, Wish
+    from .lanes import QueryLane
+    from .wish import Wish
 
 
 _PREPARE_AFTER = 0.3  # seconds after kernel_info: the front end has its answer and draws
@@ -261,7 +262,7 @@ class BackendKernel(LivingKernel):
             RunLost, ConnectError, APIError, ProtocolError: As `ComputeSession.prepare`.
         """
         from .attached import AttachedLane
-        from .lanes import Wish
+        from .wish import Wish
 
         lane = self._make_lane(AttachedLane, Wish(word, self.image))
         try:
@@ -307,7 +308,8 @@ class BackendKernel(LivingKernel):
         )
 
     def _the_lane(self) -> QueryLane:
-        from .lanes import QueryLane, Wish
+        from .lanes import QueryLane
+        from .wish import Wish
 
         with self._lane_lock:
             if self._lane is None:

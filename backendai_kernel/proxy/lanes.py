@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..client import Client
 from ..connect import open_client
-from ..errors import APIError, BackendError, ConfigError, ConnectError, RunLost
+from ..errors import APIError, BackendError, ConnectError, RunLost
 from ..expiry import Deadline, warning
-from ..leases import Lease, hint, left_behind, terms_here
+from ..leases import Lease, hint, left_behind, sign
 from ..postmortem import Cause, as_error, examine
 from ..protocol.envelope import Message
 from ..protocol.run import Event, Finished, InputRequest, Text
@@ -27,9 +26,7 @@ from ..slots import parse_words
 from ..start import Progress, Request, start_session
 from .kept import KeptNote
 from .upkeep import Upkeep
-
-Publish = Callable[[Event | Message], None]
-Ask = Callable[[InputRequest], Awaitable[str]]
+from .wish import Ask, Publish, Wish
 
 _RESTART_PAUSE = 0.7  # seconds: the old interpreter is gone after 0.6, or stays
 _LEAVING = 1.0  # seconds for the code of a cell to end, when the kernel is restarted under it
@@ -40,54 +37,6 @@ _FIRST_AGAIN = 1.0  # seconds until a lost event stream is opened again, doubled
 _LONGEST_AGAIN = 60.0
 _LATE_FIRST = 0.3  # seconds until late output is asked for, growing up to …
 _LATE_LONGEST = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What kind of session a kernel wants.
-
-    Attributes:
-        name: Name of the session; the same for every start of one kernel.
-        image: Full reference or alias.
-        resources: Words such as ``gpu=0.5``.
-    """
-
-    name: str
-    image: str
-    resources: tuple[str, ...] = ()
-
-
-class Lane(Protocol):
-    """What the kernel needs of the way to a session."""
-
-    @property
-    def is_open(self) -> bool:
-        """There is a session to run code in."""
-
-    @property
-    def is_plain(self) -> bool:
-        """The session sends no envelopes."""
-
-    async def open(self, on_progress: Callable[[Progress], None]) -> None:
-        """Have a session; cancelling ends one that is being started."""
-
-    @property
-    def is_busy(self) -> bool:
-        """Code runs in the session."""
-
-    async def execute(self, code: str, head: Mapping[str, Any], publish: Publish, ask: Ask) -> None:
-        """Run code to its end; cancelling interrupts it and leaves it to be drained."""
-
-    async def call(
-        self, name: str, publish: Publish, *, origin: str | None = None, **arguments: Any
-    ) -> Any:
-        """Have the session's interpreter do something that is no code of the user."""
-
-    async def interrupt(self) -> bool:
-        """Interrupt the code that runs; false: none does yet, the cell still waits for its turn."""
-
-    async def close(self, *, restart: bool) -> None:
-        """Give the session a fresh interpreter, or end it."""
 
 
 class QueryLane:
@@ -164,7 +113,7 @@ class QueryLane:
                     on_wait=self._on_wait,
                 )
 
-            self._sign(self.client)
+            sign(self._lease, self.client.config, self.wish.image, self._environ)
 
             def progress(now: Progress) -> None:
                 if now.session_id and now.session_id != self._begun_id:
@@ -194,31 +143,11 @@ class QueryLane:
         is_told, self._is_hinted = self._is_hinted, True
         return "" if is_told else hint(left_behind(self._environ))
 
-    def _sign(self, client: Client) -> None:
-        """Answer for the session on disk before the server is asked for it."""
-        try:
-            is_held = self._lease.hold()
-        except OSError as exc:
-            raise ConfigError(
-                f"The folder for what is kept between runs cannot be written: {exc}.",
-                hint="BACKENDAI_KERNEL_STATE names another one.",
-            ) from exc
-        if is_held:
-            config = client.config
-            terms = replace(
-                terms_here(self.wish.name, self._environ, self._lease.read()),
-                endpoint=config.endpoint,
-                access_key=config.access_key,
-                is_local=config.is_local,
-                image=self.wish.image,
-            )
-            self._lease.write(terms)
-
     def _beat(self) -> None:
         if self._lease.is_held:
             self._lease.beat()
         elif self.client is not None:  # another process had it, on its way out
-            self._sign(self.client)
+            sign(self._lease, self.client.config, self.wish.image, self._environ)
             self._lease.note_session(self._begun_id)
 
     def _warn(self, deadline: Deadline) -> None:
