@@ -482,7 +482,7 @@ VERBS: dict[str, Verb] = {
         ),
         Verb(
             "panel",
-            "Open a panel with sessions, a launcher, resources, apps and SSH.",
+            "Open a panel with sessions, a launcher, resources, apps, folders and SSH.",
             _panel,
             "panels.verb:panel",
             example="%bai panel sessions",

@@ -47,7 +47,7 @@ class Page:
     def send(self, do: str, *, view: str = "v", buffers: Sequence[bytes] = (), **more: Any) -> int:
         """Send an intent and return its number."""
         number = next(self._numbers)
-        self.desk.receive({"id": number, "do": do, "view": view, **more}, buffers)
+        self.desk.receive({**more, "id": number, "do": do, "view": view}, buffers)
         return number
 
     def ask(self, do: str, **more: Any) -> dict[str, Any]:

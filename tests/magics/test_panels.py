@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from backendai_kernel import specs
+from backendai_kernel import specs, vfolders
+from backendai_kernel.client import Client
+from backendai_kernel.ending import end_sessions
 from backendai_kernel.errors import ConfigError
+from backendai_kernel.listing import Query, Which, list_sessions
 from backendai_kernel.local.manager import LocalManager
 from backendai_kernel.model import Image, Session
 from backendai_kernel.usage import Usage
@@ -23,6 +28,7 @@ from backendai_magics.connection import Connection
 from backendai_magics.panels import part_sessions as listing
 from backendai_magics.panels.desk import Attached
 from backendai_magics.panels.part_apps import Apps
+from backendai_magics.panels.part_folders import Folders
 from backendai_magics.panels.part_keys import Keys
 from backendai_magics.panels.part_launcher import Launcher, newest_first, words_of
 from backendai_magics.panels.part_resources import Resources
@@ -46,10 +52,17 @@ def connection(folder: Path, manager: LocalManager) -> Iterator[Connection]:
 @pytest.fixture
 def page(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     monkeypatch.setattr(listing, "UNDO", 0.3)
-    page = Page(connection, Sessions, Launcher, Resources, Apps, Keys)
+    page = Page(connection, Sessions, Launcher, Resources, Apps, Folders, Keys)
     yield page
     page.do("bye")
     page.desk.close()
+    connection.call(end_all)
+
+
+async def end_all(client: Client) -> None:
+    """Make room for the next test's sessions."""
+    there = (await list_sessions(client, Query(Which.LIVE))).items
+    await end_sessions(client, [session.id for session in there if not session.status.is_ending])
 
 
 def started(page: Page, name: str, **form: Any) -> str:
@@ -387,6 +400,87 @@ def test_an_app_is_opened_and_closed_and_everybody_sees_it(page, manager):
     assert "does not run any more" in gone["error"]["message"]
 
 
+# -- folders ------------------------------------------------------------------------------------
+
+
+def sent(page: Page, name: str, data: bytes, **to: Any) -> dict[str, Any]:
+    """Send a file as a page does, in pieces."""
+    token = page.do("folders.begin", name=name, size=len(data))
+    step = 300_000
+    for offset in range(0, len(data), step):
+        page.do("folders.piece", token=token, offset=offset, buffers=[data[offset : offset + step]])
+    return page.do("folders.finish", token=token, **to)
+
+
+def taken(page: Page, **of: Any) -> bytes:
+    """Take a file as a page does; return its bytes."""
+    before = len(page.told)
+    page.do("folders.download", **of)
+    return b"".join(
+        b for m, each in zip(page.told[before:], page.buffers[before:], strict=True) for b in each
+    )
+
+
+def test_a_virtual_folder_is_filled_and_read(page, connection, manager):
+    made = connection.call(lambda client: vfolders.create_folder(client, "from-the-panel"))
+    page.do("hello", part="folders")
+    known = page.hears(
+        "folders", "folders", lambda many: [f for f in many if f["name"] == "from-the-panel"]
+    )
+    here = {
+        "kind": "folder",
+        "place": next(f["id"] for f in known if f["name"] == "from-the-panel"),
+    }
+    data = os.urandom(1_000_000)
+    up = sent(page, "weights.bin", data, **here, path="run/one")
+    sent(page, "empty", b"", **here)
+    top = page.do("folders.list", **here, path=".")["rows"]
+    inner = page.do("folders.list", **here, path="run/one")["rows"]
+
+    assert made is not None
+    assert up == {"name": "weights.bin", "size": 10**6, "sha256": sha256(data).hexdigest()}
+    assert [row[:3] for row in top] == [["run", True, top[0][2]], ["empty", False, 0]]
+    assert [row[:3] for row in inner] == [["weights.bin", False, 10**6]]
+    assert taken(page, **here, path="run/one/weights.bin") == data
+    assert taken(page, **here, path="empty") == b""
+
+
+def test_files_of_a_session_are_seen_sent_and_taken(page, manager):
+    page.do("hello", part="folders")
+    session_id = started(page, "with-files")
+    here = {"kind": "session", "place": session_id}
+    data = os.urandom(1_500_000)  # more than one request takes
+    sent(page, "big.bin", data, **here, path="data")
+    sent(page, "small.txt", b"small", **here)
+    rows = {row[0]: row for row in page.do("folders.list", **here, path=".")["rows"]}
+    work = manager.session("with-files").container.spec.work
+    small = taken(page, **here, path="small.txt")
+    missing = page.ask("folders.list", **here, path="nowhere")
+
+    assert rows["data"][1] and not rows["small.txt"][1] and rows["small.txt"][2] == 5
+    assert (work / "data" / "big.bin").read_bytes() == data
+    assert small == b"small"
+    assert "nowhere" in missing["error"]["message"]
+
+
+def test_what_cannot_be_sent_is_refused(page):
+    page.do("hello", part="folders")
+    large = page.ask("folders.begin", name="x", size=10**12)
+    evil = page.ask("folders.begin", name="../x", size=1)
+    token = page.do("folders.begin", name="x", size=10)
+    early = page.ask("folders.finish", token=token, kind="session", place="s")
+    late = page.ask("folders.piece", token=token, offset=0, buffers=[b"x"])
+    second = page.do("folders.begin", name="x", size=1)
+    wrong = page.ask("folders.piece", token=second, offset=5, buffers=[b"x"])
+    page.do("folders.abandon", token=second)
+
+    assert "larger than what a page can send" in large["error"]["message"]
+    assert "no name of a file" in evil["error"]["message"]
+    assert "did not arrive whole" in early["error"]["message"]
+    assert "Nobody waits" in late["error"]["message"]
+    assert "in order" in wrong["error"]["message"]
+
+
 # -- SSH ----------------------------------------------------------------------------------------
 
 
@@ -430,7 +524,8 @@ def test_without_anywidget_it_is_a_table_and_a_text(connection, monkeypatch):
     assert "backendai-kernel[panels]" in repr(still)
     assert "<table" in still._repr_html_() and "Resources" in still._repr_html_()
     assert "python" in repr(panels.show("launcher", connection=connection))
-    assert "backendai-kernel ssh" in repr(panels.show("keys", connection=connection))
+    assert "No session runs." in repr(panels.show("keys", connection=connection))
+    assert "FOLDER" in repr(panels.show("folders", connection=connection))
     assert "No app is open" in repr(panels.show("apps", connection=connection))
 
 

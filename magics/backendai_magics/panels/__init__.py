@@ -16,7 +16,7 @@ from typing import Any
 
 from backendai_kernel.errors import ConfigError
 
-PARTS = ("sessions", "launcher", "resources", "apps", "keys")
+PARTS = ("sessions", "launcher", "resources", "apps", "folders", "keys")
 """The parts of a panel, in the order of its tabs."""
 
 _EXTRA = 'pip install "backendai-kernel[panels]"'
@@ -91,6 +91,11 @@ def resources() -> Any:
 def apps() -> Any:
     """Return the panel that opens apps of sessions."""
     return show("apps")
+
+
+def folders() -> Any:
+    """Return the panel of virtual folders and files of sessions."""
+    return show("folders")
 
 
 def keys() -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backendai_kernel import describe, listing
+from backendai_kernel import describe, listing, vfolders
 from backendai_kernel.doors import open_table
 from backendai_kernel.model import Session
 from backendai_kernel.opened import list_open
@@ -58,11 +58,15 @@ async def _read(client: Client, part: str, state: Path) -> tuple[Any, ...]:
         tables.append(describe.image_table(images))
     if part in ("", "resources", "launcher"):
         tables.append(describe.resource_table(await read_resources(client, None)))
+    if part == "folders":
+        there = tuple(await vfolders.list_folders(client))
+        name = Column[calls.Folder]("name", "Folder", lambda each: each.name)
+        tables.append(Table("Folders", there, (name,), empty="You have no virtual folders."))
     if part == "keys":
         running = await listing.list_sessions(client, listing.Query(listing.Which.RUNNING))
         column = Column[Session]("command", "SSH", lambda s: f"backendai-kernel ssh {s.name}")
-        name = Column[Session]("name", "Session", lambda s: s.name)
-        tables.append(Table("SSH", running.items, (name, column), empty="No session runs."))
+        whose = Column[Session]("name", "Session", lambda s: s.name)
+        tables.append(Table("SSH", running.items, (whose, column), empty="No session runs."))
     if part == "apps":
         tables.append(open_table(list_open(state)))
     return tuple(tables)

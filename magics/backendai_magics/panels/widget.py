@@ -33,6 +33,7 @@ _SCRIPTS = (
     "resources.js",
     "choosing.js",
     "apps.js",
+    "folders.js",
     "keys.js",
     "panel.js",
 )

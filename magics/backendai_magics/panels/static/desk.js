@@ -64,7 +64,7 @@ export function open(model, on) {
     };
     try {
       // It may be a promise, in front ends that wait for a dead kernel.
-      Promise.resolve(model.send({ do: what, id, view, ...more }, undefined, buffers)).catch(lost);
+      Promise.resolve(model.send({ ...more, do: what, id, view }, undefined, buffers)).catch(lost);
     } catch {
       lost();
     }

@@ -6,6 +6,7 @@ import { sessions } from "./sessions.js";
 import { launcher } from "./launcher.js";
 import { resources } from "./resources.js";
 import { apps } from "./apps.js";
+import { folders } from "./folders.js";
 import { keys } from "./keys.js";
 
 const PARTS = {
@@ -13,6 +14,7 @@ const PARTS = {
   launcher: ["Launch", launcher],
   resources: ["Resources", resources],
   apps: ["Apps", apps],
+  folders: ["Folders", folders],
   keys: ["SSH", keys],
 };
 const WAITING = {
