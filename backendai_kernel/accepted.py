@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from .relay import HIGH_WATER, Scratch, WebSocketEnd
@@ -125,25 +123,37 @@ def _is_orphaned(opened: Any) -> bool:
     """Tell whether no process of this computer has the other end of a connection any more.
 
     A peer that will not send any more and one that has gone look the same from here: only Linux
-    tells. Elsewhere, and for peers elsewhere, the system finds out within 90 s (`_keep_alive`).
+    tells, of the peer's socket, whether a process still has it. Elsewhere, and for peers elsewhere,
+    the system finds out within 90 s (`_keep_alive`).
     """
-    if opened.family != socket.AF_INET:
-        return False
     try:
-        (host, port), (own_host, own_port) = opened.getpeername(), opened.getsockname()
-        table = Path("/proc/net/tcp").read_text(encoding="ascii")
-    except OSError:
+        answer = _ask_of(opened.family, opened.getpeername(), opened.getsockname())
+    except (OSError, AttributeError):  # no Linux, or a sandbox that forbids it
         return False
-    wanted = [f"{_in_table(host)}:{port:04X}", f"{_in_table(own_host)}:{own_port:04X}"]
-    for line in table.splitlines():
-        fields = line.split()
-        if fields[1:3] == wanted:
-            return fields[9] == "0"  # its inode: that of no file
-    return False
+    kind = _HEAD.unpack_from(answer)[1]
+    (inode,) = _INODE.unpack_from(answer, _INODE_AT)
+    return bool(kind == _BY_FAMILY and inode == 0)  # that of no file
 
 
-def _in_table(host: str) -> str:
-    return socket.inet_aton(host)[:: -1 if sys.byteorder == "little" else 1].hex().upper()
+# Linux, sock_diag(7): a header, then inet_diag_req_v2 or inet_diag_msg with one inet_diag_sockid.
+_BY_FAMILY = 20
+_SOCK_DIAG = 4
+_HEAD = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+_WHICH = struct.Struct("=BBBBI")  # family, protocol, extensions, padding, states
+_NOBODY = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # any interface, no cookie
+_INODE = struct.Struct("=I")
+_INODE_AT = 16 + 4 + 48 + 16  # behind both heads, the socket's id and four numbers
+
+
+def _ask_of(family: int, peer: Any, own: Any) -> bytes:
+    """Return what the system knows of a socket of this computer, by both of its addresses."""
+    hosts = b"".join(socket.inet_pton(family, end[0]).ljust(16, b"\0") for end in (peer, own))
+    which = _WHICH.pack(family, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF)
+    which += struct.pack("!HH", peer[1], own[1]) + hosts + _NOBODY
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as asking:
+        asking.settimeout(0.1)  # it answers at once
+        asking.send(_HEAD.pack(_HEAD.size + len(which), _BY_FAMILY, 1, 1, 0) + which)
+        return asking.recv(4096).ljust(_INODE_AT + _INODE.size, b"\xff")
 
 
 def _keep_alive(opened: socket.socket | None) -> None:
