@@ -72,7 +72,8 @@ SCENARIOS: dict[str, Scenario] = {
     "05": Scenario(),
     "10": LIVE,
     "11": Scenario(live=GOLDEN1, before="x = 1"),
-    "12": LIVE,
+    # Loading matplotlib may take longer than a poll is held.
+    "12": Scenario(live=GOLDEN1, before="import matplotlib.pyplot"),
     "13": LIVE,
     "14": LIVE,
     "14a": LIVE,
