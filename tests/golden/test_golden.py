@@ -143,7 +143,7 @@ async def _replay(number: str, scenario: Scenario, root: Path) -> list[Replayed]
             words |= {recorded_id: record.id} if recorded_id else {}
             if scenario.before:
                 container = manager.container(name)
-                await container.execute("query", scenario.before, None, None, flush=2.0)
+                await container.execute("query", scenario.before, "before", None, flush=PATIENCE)
         replay = Replay(
             manager,
             http,
