@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from .batch import Steps, delay_for
 from .client import Client
 from .errors import BackendError, ConfigError
+from .leases import BEAT, Lease, sign
 from .listing import find_session
 from .model import Session
 from .protocol.envelope import Message
@@ -62,6 +63,8 @@ class Program:
         files: What goes up before.
         wanted: Names of variables to bring back.
         is_removed: The session is ended afterwards, however it went.
+        environ: Names the folder for leases: a new session that is to be ended is answered for
+            there, in case this process is killed. ``None``: it is not.
         is_reused: A live session of that name and image will do.
         max_wait: Seconds to wait for the session; ``None``: as long as it takes.
         only_enqueued: Nothing is executed, and nothing is waited for.
@@ -75,6 +78,7 @@ class Program:
     files: Sequence[Planned] = ()
     wanted: tuple[str, ...] = ()
     is_removed: bool = False
+    environ: Mapping[str, str] | None = None
     is_reused: bool = True
     max_wait: float | None = None
     only_enqueued: bool = False
@@ -133,7 +137,7 @@ async def perform(client: Client, program: Program, audience: Audience) -> Outco
         return Outcome(
             queued.id, queued.name, status=exc.status_name, note=exc.hint, is_new=queued.is_new
         )
-    async with _removed(session, program.is_removed):
+    async with _removed(session, program.is_removed, program.environ):
         audience.begins(session)
         began = time.monotonic()
         if program.files:
@@ -191,17 +195,42 @@ async def open_session(client: Client, found: Session) -> ComputeSession:
 
 
 @asynccontextmanager
-async def _removed(session: ComputeSession, is_removed: bool) -> AsyncIterator[None]:
+async def _removed(
+    session: ComputeSession, is_removed: bool, environ: Mapping[str, str] | None
+) -> AsyncIterator[None]:
     """End the session at the end, also when we are cancelled: it must not go on costing."""
+    lease = beating = None
+    if is_removed and session.is_new and environ is not None:
+        lease = Lease(environ, session.name)
+        sign(lease, session.client.config, "", environ)
+        lease.note_session(session.id)
+        beating = asyncio.create_task(_beat(lease))
+
+    async def end() -> None:
+        await session.destroy()
+        if lease is not None:
+            lease.end()
+
     try:
-        yield
-    except BaseException:
+        try:
+            yield
+        except BaseException:
+            if is_removed:
+                with contextlib.suppress(BackendError):  # there is an error to tell already
+                    await asyncio.shield(end())
+            raise
         if is_removed:
-            with contextlib.suppress(BackendError):  # there is an error to tell already
-                await asyncio.shield(session.destroy())
-        raise
-    if is_removed:
-        await asyncio.shield(session.destroy())
+            await asyncio.shield(end())
+    finally:
+        if lease is not None and beating is not None:
+            beating.cancel()
+            lease.release()
+
+
+async def _beat(lease: Lease) -> None:
+    while True:
+        await asyncio.sleep(BEAT)
+        lease.beat()
 
 
 async def _run(

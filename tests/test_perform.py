@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from backendai_kernel import leases
 from backendai_kernel.batch import Steps, check_program, delay_for
 from backendai_kernel.client import Client
 from backendai_kernel.errors import ConfigError, NotFound
@@ -176,6 +178,24 @@ async def test_rm_ends_the_session_however_it_went(manager):
     assert outcome.has_raised
     for record in manager.registry:
         await record.over.wait()
+
+
+async def test_a_session_that_is_to_be_ended_is_answered_for_meanwhile(manager, tmp_path):
+    environ = {"BACKENDAI_KERNEL_STATE": str(tmp_path / "state")}
+    found = []
+
+    class Looking(Listener):
+        def runs(self, run: object) -> None:
+            found.extend(leases.survey(environ))
+
+    async with client_for(manager) as client:
+        program = Program(Request("python"), "once", code="1", is_removed=True, environ=environ)
+        outcome = await perform(client, program, Looking())
+        await perform(client, replace(program, is_removed=False), Listener())
+
+    [held] = found
+    assert (held.standing, held.terms.session_id) == (leases.Standing.HELD, outcome.session_id)
+    assert leases.survey(environ) == []
 
 
 async def test_a_log_is_followed_to_the_end_of_its_session(manager):

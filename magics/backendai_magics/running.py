@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from pathlib import Path
@@ -245,6 +246,7 @@ def _program(asked: Asked) -> perform.Program:
         files=files,
         wanted=tuple(options.output),
         is_removed=options.rm,
+        environ=os.environ,
         is_reused=not options.no_reuse,
         max_wait=options.max_wait,
         only_enqueued=options.enqueue_only,
