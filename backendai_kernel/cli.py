@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import __version__, cli_apps, cli_ssh, specs
+from . import __version__, cli_apps, cli_files, cli_ssh, specs
 from .errors import BackendError, ConfigError
 
 _PROVISIONER = "backendai-provisioner"  # as in the entry points
@@ -67,6 +67,14 @@ def _unknown(word: str) -> int:
 # -- the command line -------------------------------------------------------------------------
 
 
+_FILE_COMMANDS = {
+    "upload": "Send files and folders into a session.",
+    "download": "Bring files and folders of a session here.",
+    "ls": "List a folder of a session.",
+    "vfolder": "Make, fill, list, share and delete virtual folders.",
+}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "backendai-kernel",
@@ -96,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     cli_ssh.add_ssh(add("ssh", "Open a shell in a session, or run a command there."))
     cli_ssh.add_config(add("ssh-config", "Let ssh, scp, rsync and editors know your sessions."))
     cli_ssh.add_proxy(add("ssh-proxy", "Connect ssh with a session (ssh-config uses it)."))
+    for name, description in _FILE_COMMANDS.items():
+        cli_files.add_words(name, add(name, description))
     _add_doctor(add("doctor", "Tell what is configured, what answers, and what to do next."))
     commands.add_parser(_SERVE, help="serve sessions on this computer", add_help=False)
     return parser
@@ -342,6 +352,10 @@ def _ssh_proxy(options: argparse.Namespace) -> int:
     return asyncio.run(cli_ssh.proxy(options, _warn))
 
 
+def _files(options: argparse.Namespace) -> int:
+    return asyncio.run(cli_files.perform(options.command, options, _say, _warn))
+
+
 def _serve(words: list[str]) -> int:
     """Run the embedded manager, which has a command line of its own."""
     try:
@@ -369,6 +383,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "ssh-config": _ssh_config,
     "ssh-proxy": _ssh_proxy,
     "doctor": _doctor,
+    **dict.fromkeys(_FILE_COMMANDS, _files),
 }
 _SERVE = "serve"
 

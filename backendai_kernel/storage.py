@@ -37,7 +37,7 @@ LIMIT = 16 * 2**30  # bytes that come down at once when nobody says otherwise
 Tell = Callable[[int, int], None]
 
 
-def _silent(done: int, total: int) -> None:
+def silent(done: int, total: int) -> None:
     """Tell nobody."""
 
 
@@ -51,7 +51,7 @@ async def upload_files(
     to: str = ".",
     *,
     state: Path | None = None,
-    on_progress: Tell = _silent,
+    on_progress: Tell = silent,
 ) -> None:
     """Send files into a virtual folder; those of the same name are replaced when they are whole.
 
@@ -325,7 +325,7 @@ def check_room(size: int, to: Path, limit: int) -> None:
 
 
 async def download_files(
-    client: Client, folder: Folder, wanted: Sequence[Wanted], *, on_progress: Tell = _silent
+    client: Client, folder: Folder, wanted: Sequence[Wanted], *, on_progress: Tell = silent
 ) -> None:
     """Bring files of a virtual folder here; those of the same name are replaced.
 

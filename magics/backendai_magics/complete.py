@@ -28,7 +28,12 @@ if TYPE_CHECKING:
     from backendai_kernel.client import Client
 
 BUDGET = 0.2  # seconds that a key may take
-_FRESH = {"session": 5.0}  # seconds for which names are good; others:
+_FRESH = {
+    "session": 5.0,
+    "folder": 5.0,
+    "remote": 5.0,
+    "vfolder": 5.0,
+}  # seconds for which names are good; others:
 _FRESH_ELSE = 300.0
 _MOST = 200  # paths that are offered
 Question = Callable[[Any], Awaitable[list[str]]]
@@ -87,7 +92,31 @@ class Completion:
         if parser.kinds.get(positional.dest) == "app":  # those of the session before it
             session = next(word for word in words if not word.startswith("-"))
             return _fitting(fragment, self._names.get("app", session))
+        if parser.kinds.get(positional.dest) in ("remote", "vfolder"):
+            given = [word.strip("'\"") for word in words if not word.startswith("-")]
+            return self._remote(parser.kinds[positional.dest], given, fragment)
         return self._value(parser, positional, fragment)
+
+    def _remote(self, kind: str, given: list[str], fragment: str) -> Words:
+        """Complete a path in a session or in a virtual folder, or that folder's name."""
+        if kind == "vfolder":
+            action, *given = given
+            if action in ("list", "create", "invitations", "accept", "decline", "restore"):
+                return Words(fragment)
+            if not given or action == "delete":
+                return _fitting(fragment, self._names.get("folder"))
+            if action == "upload":
+                return _paths(fragment)
+            if action not in ("ls", "download", "rm", "mkdir", "mv"):
+                return Words(fragment)
+        bare = fragment.lstrip("'\"")
+        head, slash, last = bare.rpartition("/")
+        texts = [
+            f"{head}{slash}{name}"
+            for name in self._names.get(f"{kind}:{head or '.'}", given[0])
+            if name.startswith(last) and (last or not name.startswith("."))
+        ]
+        return Words(fragment, tuple(f"'{text}'" if " " in text else text for text in texts))
 
     @staticmethod
     def _positional(
@@ -188,19 +217,19 @@ class Names:
         """Return the names of a kind; old ones where newer take too long to come.
 
         Args:
-            session: Where they are, for apps.
+            session: Where they are, for apps and files; for these, too, a virtual folder.
         """
         if self._opened != self._connection.opened:  # another server, or another user
             self._opened = self._connection.opened
             self._known.clear()
         key = f"{kind} {session}"
         when, names = self._known.get(key, (float("-inf"), ()))
-        if time.monotonic() - when < _FRESH.get(kind, _FRESH_ELSE):
+        if time.monotonic() - when < _FRESH.get(kind.partition(":")[0], _FRESH_ELSE):
             return names
         asking = self._asking.get(key)
         if asking is None or asking.done():
             asking = self._asking[key] = self._connection.portal.start(
-                self._ask(key, _QUESTIONS.get(kind) or partial(_apps, session))
+                self._ask(key, _QUESTIONS.get(kind) or partial(_inside(kind), session))
             )
         try:
             return asking.result(BUDGET)
@@ -246,6 +275,29 @@ async def _apps(session: str, client: Client) -> list[str]:
     return [app.name for app in await list_apps(client, await find_session(client, session))]
 
 
+def _inside(kind: str) -> Callable[..., Awaitable[list[str]]]:
+    """Return the question for what is in a session or folder; ``remote:PATH``, ``vfolder:PATH``."""
+    what, _, path = kind.partition(":")
+    if what == "app":
+        return _apps
+    return partial(_session_files if what == "remote" else _folder_files, path)
+
+
+async def _session_files(path: str, session: str, client: Client) -> list[str]:
+    from backendai_kernel.listing import find_session
+    from backendai_kernel.sessionfiles import list_files
+
+    found = await list_files(client, await find_session(client, session), path)
+    return [f"{each.name}/" if each.is_folder else each.name for each in found]
+
+
+async def _folder_files(path: str, folder: str, client: Client) -> list[str]:
+    from backendai_kernel.vfolders import find_folder, list_entries
+
+    found = await list_entries(client, await find_folder(client, folder), path)
+    return [f"{each.name}/" if each.is_folder else each.name for each in found]
+
+
 async def _images(client: Client) -> list[str]:
     from backendai_kernel.protocol import calls
 
@@ -267,7 +319,8 @@ async def _slots(client: Client) -> list[str]:
 async def _folders(client: Client) -> list[str]:
     from backendai_kernel.protocol import calls
 
-    return [folder.name for folder in await client.send(calls.list_folders())]
+    folders = await client.send(calls.list_folders())
+    return [folder.name for folder in folders if folder.status != "delete-pending"]
 
 
 async def _scaling_groups(client: Client) -> list[str]:

@@ -317,6 +317,30 @@ def _apps(parser: Parser) -> None:
     )
 
 
+def _upload(parser: Parser) -> None:
+    from backendai_kernel.filewords import fill_upload
+
+    fill_upload(parser.add)
+
+
+def _download(parser: Parser) -> None:
+    from backendai_kernel.filewords import fill_download
+
+    fill_download(parser.add)
+
+
+def _ls(parser: Parser) -> None:
+    from backendai_kernel.filewords import fill_ls
+
+    fill_ls(parser.add)
+
+
+def _vfolder(parser: Parser) -> None:
+    from backendai_kernel.filewords import fill_vfolder
+
+    fill_vfolder(parser.add)
+
+
 def _images(parser: Parser) -> None:
     parser.add(
         "pattern", nargs="?", default="", metavar="PATTERN", help="part of a name, or with * and ?"
@@ -468,6 +492,34 @@ VERBS: dict[str, Verb] = {
             example="%bai apps train",
         ),
         Verb(
+            "upload",
+            "Send files and folders of this computer into a session.",
+            _upload,
+            "files:upload",
+            example="%bai upload train data/ main.py --to project",
+        ),
+        Verb(
+            "download",
+            "Bring files and folders of a session here.",
+            _download,
+            "files:download",
+            example="%bai download train results --to results-1",
+        ),
+        Verb(
+            "ls",
+            "List a folder of a session.",
+            _ls,
+            "files:ls",
+            example="%bai ls train results",
+        ),
+        Verb(
+            "vfolder",
+            "Make, fill, list, share and delete virtual folders.",
+            _vfolder,
+            "files:vfolder",
+            example="%bai vfolder upload data images/ --to train",
+        ),
+        Verb(
             "images",
             "List the images that sessions can be made from.",
             _images,
@@ -521,7 +573,20 @@ GROUPS: dict[str, dict[str, str]] = {
         "list": "ps",
         "create": "start",
         "destroy": "rm",
-        **{name: name for name in ("run", "info", "logs", "events", "restart", "rename")},
+        **{
+            name: name
+            for name in (
+                "run",
+                "info",
+                "logs",
+                "events",
+                "restart",
+                "rename",
+                "upload",
+                "download",
+                "ls",
+            )
+        },
     },
     "admin": {"sessions": "ps"},
 }

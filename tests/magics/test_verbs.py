@@ -369,8 +369,10 @@ def test_values_came_back(notebook: Notebook) -> None:
 
 
 def test_the_table_has_every_verb_and_every_option() -> None:
+    from .test_files import FILE_ROWS
+
     used: dict[str, set[str]] = {name: set() for name in VERBS}
-    for row in ROWS:
+    for row in [*ROWS, *FILE_ROWS]:
         line = row.line.partition("\n")[0].removeprefix("%%bai").strip()
         if line.count("'") % 2 or not line:
             continue  # a row about what no shell could read
