@@ -30,6 +30,7 @@ window.heard = new Set();
 window.answers = {
     "sessions.info": [],
     "apps.list": [],
+    "folders.list": {rows: [], more: 0},
     "launcher.check": {line: "%bai start", cell: "%%bai run", problem: null},
 };
 window.tell = message => heard.forEach(listen => listen(message, []));
@@ -106,6 +107,7 @@ def test_hostile_words_stay_words_everywhere(page):
     page.evaluate(
         """evil => {
             answers["sessions.info"] = [[evil, evil]];
+            answers["folders.list"] = {rows: [[evil, true, 0, evil], [evil, false, 1, 1]], more: 0};
             answers["keys.look"] = {
                 host: evil, line: evil, command: evil, fetched: true, path: evil, mode: evil,
                 fingerprint: evil, host_fingerprint: evil, config: evil, configured: false,
@@ -152,6 +154,9 @@ def test_hostile_words_stay_words_everywhere(page):
         sessions=[session],
         every=10,
     )
+    page.get_by_role("tab", name="Folders").click()
+    tell(page, part="folders", folders=[{"id": "f", "name": EVIL, "may": EVIL}], sessions=[])
+    expect(page.get_by_role("list", name="Files")).to_contain_text("onerror")
     page.get_by_role("tab", name="SSH").click()
     tell(page, part="keys", sessions=[["s", EVIL]])
     expect(page.locator(".bai-facts.bai-wide")).to_contain_text("onerror")
@@ -228,7 +233,7 @@ def test_nothing_sticks_out_at_any_width(page, width):
     page.set_viewport_size({"width": width, "height": 900})
     long = "a-name-that-is-as-long-as-names-may-be-" + "x" * 25
     tell(page, **whole([row(n, name=long) for n in range(3)]))
-    for tab in ("Sessions", "Launch", "Resources", "Apps", "SSH"):
+    for tab in ("Sessions", "Launch", "Resources", "Apps", "Folders", "SSH"):
         page.get_by_role("tab", name=tab).click()
         wide = page.evaluate(
             """() => [...document.querySelectorAll(".bai-panel .bai-body *")].filter(e =>

@@ -146,6 +146,23 @@ def test_an_app_is_opened_and_stopped(book):
     expect(panel.box).to_contain_text("No app is open.", timeout=MS)
 
 
+def test_files_go_up_and_come_down(book, tmp_path):
+    (tmp_path / "notes.txt").write_bytes(b"seen in the panel" * 50_000)  # of two pieces
+    panel = opened(book)
+    panel.row("renamed").get_by_role("button", name="renamed", exact=True).click()
+    panel.box.locator(".bai-drawer").get_by_role("button", name="Files").click()
+    files = panel.box.get_by_role("list", name="Files")
+    expect(files).to_contain_text("id_container", timeout=MS)
+    with book.page.expect_file_chooser() as chooser:
+        panel.button("Upload …").click()
+    chooser.value.set_files(tmp_path / "notes.txt")
+    expect(panel.box).to_contain_text("SHA-256", timeout=MS)
+    with book.page.expect_download() as download:
+        panel.button("Download notes.txt").click()
+
+    assert Path(download.value.path()).read_bytes() == (tmp_path / "notes.txt").read_bytes()
+
+
 def test_a_key_is_downloaded_and_nothing_secret_is_saved(book, lab):
     panel = opened(book)
     panel.row("renamed").get_by_role("button", name="renamed", exact=True).click()
@@ -221,7 +238,7 @@ def test_an_output_that_is_cleared_stops_all(book):
     book.run("import time\nwhile kept.desk.busy: time.sleep(0.05)").shows("")
 
 
-@pytest.mark.parametrize("part", ["Sessions", "Launch", "Resources", "Apps", "SSH"])
+@pytest.mark.parametrize("part", ["Sessions", "Launch", "Resources", "Apps", "Folders", "SSH"])
 def test_nothing_keeps_people_out(book, part):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     panel = opened(book)

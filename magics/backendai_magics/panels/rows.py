@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from backendai_kernel.describe import short_image
@@ -142,8 +143,14 @@ _NAMES = {"cpu": "CPU", "cuda.shares": "GPU", "cuda.device": "GPU"}
 
 def asked_text(session: Session) -> str:
     """Return what a session has or waits for, in words: ``2 CPU · 4 GiB · 0.5 GPU``."""
+    return _asked(session.occupying_slots)
+
+
+@lru_cache(1024)  # of a thousand sessions most ask for the same
+def _asked(occupying_slots: str | None) -> str:
     words = []
-    for slot, amount in sorted(session.slots.items(), key=lambda item: _order(item[0])):
+    slots = Session(id="", occupying_slots=occupying_slots).slots
+    for slot, amount in sorted(slots.items(), key=lambda item: _order(item[0])):
         if slot == "mem":
             words.append(amount_text(slot, amount))
         elif amount:
