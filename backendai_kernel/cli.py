@@ -103,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_apps.add_app(add("app", "Open an app of a session at a port of this computer."))
     cli_ssh.add_ssh(add("ssh", "Open a shell in a session, or run a command there."))
     cli_ssh.add_config(add("ssh-config", "Let ssh, scp, rsync and editors know your sessions."))
+    cli_ssh.add_key(add("ssh-key", "Have new sessions let a key of your own in."))
     cli_ssh.add_proxy(add("ssh-proxy", "Connect ssh with a session (ssh-config uses it)."))
     for name, description in _FILE_COMMANDS.items():
         cli_files.add_words(name, add(name, description))
@@ -348,6 +349,10 @@ def _ssh_config(options: argparse.Namespace) -> int:
     return asyncio.run(cli_ssh.config(options, _say))
 
 
+def _ssh_key(options: argparse.Namespace) -> int:
+    return asyncio.run(cli_ssh.key(options, _say))
+
+
 def _ssh_proxy(options: argparse.Namespace) -> int:
     return asyncio.run(cli_ssh.proxy(options, _warn))
 
@@ -381,6 +386,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "app": _app,
     "ssh": _ssh,
     "ssh-config": _ssh_config,
+    "ssh-key": _ssh_key,
     "ssh-proxy": _ssh_proxy,
     "doctor": _doctor,
     **dict.fromkeys(_FILE_COMMANDS, _files),

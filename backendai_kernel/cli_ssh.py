@@ -48,6 +48,27 @@ def add_proxy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--place", help=argparse.SUPPRESS)
 
 
+def add_key(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``ssh-key``."""
+    parser.epilog = "Example: backendai-kernel ssh-key use ~/.ssh/id_ed25519.pub"
+    parser.add_argument("action", choices=("use",), help="use: new sessions let this key in")
+    parser.add_argument("file", type=Path, metavar="FILE", help="the public key")
+
+
+async def key(options: argparse.Namespace, say: Say) -> int:
+    """Have new sessions let a key of the user's own in."""
+    from .connect import open_client
+    from .ownkeys import use_key
+    from .sshwords import own_keys_facts
+
+    client = await open_client(os.environ, cwd=Path.cwd(), on_note=say)
+    try:
+        say(repr(own_keys_facts(await use_key(client, options.file))))
+    finally:
+        await client.__aexit__()
+    return 0
+
+
 async def ssh(options: argparse.Namespace, warn: Say) -> int:
     """Become OpenSSH, connected with a session."""
     from .connect import open_client

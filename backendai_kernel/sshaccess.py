@@ -30,6 +30,7 @@ from .config import Config, state_dir, write_private
 from .download import read_file
 from .errors import ConfigError, ConnectError, NotFound, ProtocolError
 from .model import Session
+from .ownkeys import has_keys
 from .tunnel import App, Bind, Tunnel, find_app
 
 PREFIX = "bai-"
@@ -42,9 +43,13 @@ _PATIENCE = 60.0  # seconds for a session's SSH server to start and to answer
 _KEY_TRIES = 3  # the key is there a moment after the session runs
 _READY = b"written"
 
-# Waits for the word, writes it, and takes it away again when we have read it.
+# Waits for the word, writes it, and takes it away again when we have read it. Then the session lets
+# in the user's own keys, too (see `ownkeys`).
 _SCRIPT = (
-    'read -r word; umask 077; printf %s "$word" > {name}; echo written; read -r end; rm -f {name}'
+    'read -r word; umask 077; printf %s "$word" > {name}; echo written; read -r end; rm -f {name}; '
+    "k=.bai-ssh/authorized_keys; a=.ssh/authorized_keys; "
+    'if [ "$end" = keys ] && [ -r $k ]; then while IFS= read -r l; do '
+    'grep -qxF -e "$l" $a || printf "%s\\n" "$l" >> $a; done < $k; fi'
 )
 
 
@@ -288,8 +293,9 @@ async def _exchange(
             hint="Somebody may sit between the server and the session: tell its administrator.",
             sent=True,
         )
+    last = b"keys\n" if await has_keys(client) else b"\n"
     with contextlib.suppress(ConnectionError):
-        process.stdin.write(b"\n")
+        process.stdin.write(last)
         process.stdin.close()
         await process.wait()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from . import sshconfig
 from .client import Client
+from .errors import ConfigError
 from .listing import Query, Which, list_sessions
 from .sshaccess import PREFIX, Place, host_of, options_of, proxy_command
 
@@ -62,6 +63,15 @@ async def write_hosts(
             return sshconfig.apply(sshconfig.plan(path, text))
 
     return await asyncio.to_thread(write), hosts
+
+
+def is_configured(config: Path) -> bool:
+    """Tell whether OpenSSH knows our hosts."""
+    try:
+        changes = sshconfig.plan(config, None)
+    except ConfigError:
+        return False  # that is told when it is to be written
+    return any(change.is_needed for change in changes)
 
 
 async def fingerprint(key: Path) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
+import pty
 import shutil
 import stat
+import termios
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from backendai_kernel.local.manager import LocalManager
@@ -204,6 +208,106 @@ async def test_a_terminal_and_a_forwarded_port(computer):
     assert (terminal.status, terminal.out) == (0, "yes\r\n"), terminal
     assert answer.endswith(b"hello")
     assert served == [b"GET / HTTP/1.0\r\n\r\n"]
+
+
+async def test_a_shell_is_typed_to_through_a_terminal_of_ones_own(computer):
+    """As in a terminal: ssh has one, so has the shell there, and both know its size."""
+    await computer("ssh", "bai-train", "true")
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (33, 111))
+    process = await asyncio.create_subprocess_exec(
+        *("ssh", "-F", str(computer.config), "bai-train"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=computer.home,
+        env=computer.command._environ() | {"TERM": "xterm"},
+        start_new_session=True,
+    )
+    os.close(theirs)
+    os.write(ours, b"stty size; echo $((6 * 7))$TERM; exit 5\n")
+    said = b""
+    with contextlib.suppress(OSError):  # a terminal that nobody has any more
+        while chunk := await asyncio.to_thread(os.read, ours, 4096):
+            said += chunk
+    os.close(ours)
+    async with asyncio.timeout(LIMIT):
+        status = await process.wait()
+
+    assert status == 5
+    assert b"33 111" in said
+    assert b"42xterm" in said
+
+
+@pytest.mark.alone
+async def test_fifty_connections_at_once_each_get_their_own_bytes(computer):
+    """Through one ssh and its forwarded port: each is a channel, relayed beside the others."""
+    await computer("ssh", "bai-train", "true")
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(2**16):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    there, here = server.sockets[0].getsockname()[1], computer.home / "forwarded"
+    process = await computer.start(
+        "ssh", "-L", f"{here}:127.0.0.1:{there}", "bai-train", "echo ready; cat"
+    )
+    assert await process.stdout.readline() == b"ready\n"
+
+    async def one(number: int) -> bool:
+        sent = bytes([number]) * 2**16
+        reader, writer = await asyncio.open_unix_connection(str(here))
+        writer.write(sent)
+        writer.write_eof()
+        async with asyncio.timeout(LIMIT):
+            back = await reader.read(-1)
+        writer.close()
+        return back == sent
+
+    whole = await asyncio.gather(*(one(number) for number in range(50)))
+    await finish(process)
+    server.close()
+
+    assert all(whole)
+
+
+async def test_no_secret_is_seen_in_the_list_of_processes(computer):
+    process = await computer.start("ssh", "-v", "bai-train", "echo ready; cat")
+    assert await process.stdout.readline() == b"ready\n"
+    tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    lines = " ".join(" ".join(each.cmdline()) for each in tree)
+    listening = [c for each in tree for c in each.net_connections() if c.status == "LISTEN"]
+    result = await finish(process)
+    key = (computer.work("train") / "id_container").read_text()
+
+    assert "ssh-proxy" in lines
+    assert listening == []  # no port is open: what connects is a pipe
+    for secret in (computer.manager.secret_key, *key.splitlines()[1:-1]):
+        assert secret not in lines + result.out + result.err
+
+
+async def test_a_key_of_ones_own_opens_the_sessions_started_later(computer):
+    own = computer.home / "own"
+    await run_plain(computer, "ssh-keygen", "-qN", "", "-t", "ed25519", "-f", str(own))
+    private = await computer.command("ssh-key", "use", str(own))
+    first = await computer.command("ssh-key", "use", f"{own}.pub")
+    again = await computer.command("ssh-key", "use", f"{own}.pub")
+    await computer.api.start("later")
+    await computer("ssh", "bai-later", "true")  # the first contact
+    with_own = await computer(
+        *("ssh", "-o", f"IdentityFile={own}", "-v", "bai-later", "cat .ssh/authorized_keys")
+    )
+
+    assert (private.status, "is a private key" in private.err) == (1, True)
+    assert (first.status, "is there now" in first.out) == (0, True)
+    assert (again.status, "was there already" in again.out) == (0, True)
+    assert with_own.status == 0
+    assert (computer.home / "own.pub").read_text().strip() in with_own.out.splitlines()
+    assert f"Server accepts key: {own}" in with_own.err
+    assert len(with_own.out.splitlines()) == 2  # the session's own, and this one once
 
 
 async def test_a_host_key_that_is_not_the_pinned_one_is_refused(computer):

@@ -341,6 +341,23 @@ def _vfolder(parser: Parser) -> None:
     fill_vfolder(parser.add)
 
 
+def _ssh(parser: Parser) -> None:
+    _mine(parser)
+    parser.add(
+        "--config",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        completes="path",
+        help="write OpenSSH's configuration, too: ~/.ssh/config, or this file",
+    )
+
+
+def _ssh_key(parser: Parser) -> None:
+    parser.add("action", choices=("use",), metavar="use", help="use: new sessions let this key in")
+    parser.add("file", metavar="FILE", completes="path", help="the public key")
+
+
 def _images(parser: Parser) -> None:
     parser.add(
         "pattern", nargs="?", default="", metavar="PATTERN", help="part of a name, or with * and ?"
@@ -518,6 +535,20 @@ VERBS: dict[str, Verb] = {
             _vfolder,
             "files:vfolder",
             example="%bai vfolder upload data images/ --to train",
+        ),
+        Verb(
+            "ssh",
+            "Prepare SSH into a session, and tell what to type.",
+            _ssh,
+            "ssh:ssh",
+            example="%bai ssh train",
+        ),
+        Verb(
+            "ssh-key",
+            "Have new sessions let a key of your own in.",
+            _ssh_key,
+            "ssh:ssh_key",
+            example="%bai ssh-key use ~/.ssh/id_ed25519.pub",
         ),
         Verb(
             "images",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -71,6 +72,9 @@ def _plain(html: str) -> str:
 BIG = bytes(range(256)) * 10_000  # more than goes up in one piece
 
 FILES = {
+    "own.pub": "ssh-ed25519 "
+    "AAAAC3NzaC1lZDI1NTE5AAAAILM8EEd2p3REiQ+QsjZTLVIzJKFz/pzmwpiKKs3R1AZX me@home\n",
+    "private": "-----BEGIN OPENSSH PRIVATE KEY-----\n",
     "main.py": "import sys\nprint('main', sys.argv[1:])\n",
     "ask.py": "print('hello', input('name? '))\n",
     "pkg/deep/data.txt": "deep\n",
@@ -80,6 +84,22 @@ FILES = {
     "boot.sh": "echo booted > $HOME/boot.txt\n",
     "Makefile": "all:\n\techo made > made.txt\n",
 }
+
+SSH = [
+    Row(
+        "ssh ported", lambda c: c.value["line"] in ("backendai-kernel ssh ported", "ssh bai-ported")
+    ),
+    Row(
+        "ssh ported --config sshconfig",
+        lambda c: (
+            c.value["line"] == "ssh bai-ported"
+            and c.value["fingerprint"].startswith("SHA256:")
+            and c.value["host_fingerprint"].startswith("SHA256:")
+            and "PRIVATE" not in repr(c.value) + c.value._repr_html_() + c.out + c.err
+        ),
+    ),
+]
+"""What needs OpenSSH."""
 
 ROWS = [
     # -- start
@@ -211,6 +231,17 @@ ROWS = [
     Row("app --stop ported 12346", lambda c: len(c.value["closed"]) == 1),
     Row("app --stop", lambda c: len(c.value["closed"]) == 1),
     Row("app --stop", has("Nothing was open")),
+    # -- ssh
+    *(SSH if find_spec("asyncssh") and shutil.which("ssh") else []),
+    fails("ssh nosuch", NotFound, "no session 'nosuch'"),
+    fails("ssh queued", ConfigError, "does not run"),
+    fails("ssh-key use none.pub", ConfigError, "cannot be read"),
+    fails("ssh-key use private", ConfigError, "is a private key"),
+    Row("ssh-key use own.pub", has("is there now")),
+    Row(
+        "ssh-key use own.pub", lambda c: not c.value["is_new"] and len(c.value["fingerprints"]) == 1
+    ),
+    fails("ssh-key forget own.pub", ConfigError, "invalid choice"),
     # -- run: code
     Row(
         "run python -t work -c 'import os; print(os.environ[\"GREETING\"] * 2)'",

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backendai_kernel import sshconfig
-from backendai_kernel.errors import ConfigError
 from backendai_kernel.sshaccess import Place, host_of, prepare
-from backendai_kernel.sshhosts import fingerprint, host_fingerprint, write_hosts
+from backendai_kernel.sshhosts import fingerprint, host_fingerprint, is_configured, write_hosts
 
 from .choosing import Choosing
 from .desk import Attached, Message, Verb
@@ -62,7 +61,7 @@ class Keys(Choosing):
             "fingerprint": await fingerprint(path) if is_there else "",
             "host_fingerprint": host_fingerprint(place, host) if is_there else "",
             "config": _short(own),
-            "configured": await asyncio.to_thread(_is_configured, own),
+            "configured": await asyncio.to_thread(is_configured, own),
         }
 
     async def _fetch(self, intent: Message) -> Message:
@@ -105,12 +104,3 @@ def _short(path: Path) -> str:
         if path.is_relative_to(home):
             return f"~/{path.relative_to(home)}"
     return str(path)
-
-
-def _is_configured(config: Path) -> bool:
-    """Tell whether OpenSSH knows our hosts."""
-    try:
-        changes = sshconfig.plan(config, None)
-    except ConfigError:
-        return False  # that is told when it is to be written
-    return any(change.is_needed for change in changes)
