@@ -1,4 +1,7 @@
-"""What ends a session by itself in the embedded manager, as in the real one."""
+"""What ends a session by itself in the embedded manager, as in the real one.
+
+But for one test, nobody waits for a limit: the clock of the session is set back.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,21 @@ from pathlib import Path
 
 from backendai_kernel.client import Client
 from backendai_kernel.config import Config
+from backendai_kernel.local import idle
 from backendai_kernel.local.auth import KeyPairPolicy
 from backendai_kernel.local.manager import LocalManager
+from backendai_kernel.local.sessions import SessionRecord
 from backendai_kernel.protocol import calls
 from backendai_kernel.session import ComputeSession
-from backendai_kernel.start import Request, start_session
+from backendai_kernel.start import Request, enqueue_session, start_session
 from tests.conftest import ROOMY
 
-from ..proxy.frontend import eventually
+LONG = 1000.0  # seconds that no test takes
 
 
 @asynccontextmanager
-async def session(
-    folder: Path, **limits: float
-) -> AsyncIterator[tuple[ComputeSession, LocalManager]]:
-    """A session whose keypair has limits."""
+async def limited(folder: Path, **limits: float) -> AsyncIterator[tuple[Client, LocalManager]]:
+    """A manager whose keypair has limits, and a client of it."""
     policy = KeyPairPolicy(**limits)  # type: ignore[arg-type]
     async with LocalManager(folder, slots=ROOMY, policy=policy) as manager:
         environ = {
@@ -33,62 +36,77 @@ async def session(
             "BACKEND_SECRET_KEY": manager.secret_key,
         }
         async with Client(Config.from_env(environ, with_profile=False)) as client:
-            yield await start_session(client, Request("python"), "idle"), manager
+            yield client, manager
 
 
-async def checks(session: ComputeSession) -> dict[str, dict[str, float | None]]:
+async def checked(manager: LocalManager, record: SessionRecord) -> SessionRecord:
+    await idle.check(manager._core.lifecycle, record)
+    return record
+
+
+async def told(session: ComputeSession) -> dict[str, float | None]:
     answer = await session.client.send(calls.get_session_detail(session.id))
-    return dict(json.loads(answer.items[0].idle_checks or ""))
+    checks = json.loads(answer.items[0].idle_checks or "")
+    return {name: each["remaining"] for name, each in checks.items()}
 
 
 async def test_a_session_without_limits_tells_of_none(tmp_path):
-    async with session(tmp_path) as (used, _):
-        told = await checks(used)
+    async with limited(tmp_path) as (client, _manager):
+        session, _status = await enqueue_session(client, Request("python"), "idle")
 
-    assert {name: each["remaining"] for name, each in told.items()} == {"session_lifetime": None}
+        assert await told(session) == {"session_lifetime": None}
 
 
 async def test_an_idle_session_is_ended_and_says_why(tmp_path):
-    async with session(tmp_path, idle_timeout=2.0) as (idle, manager):
-        record = manager.session("idle")
-        await eventually(lambda: record.remaining, "it was checked")
-        left = (await checks(idle))["network_timeout"]["remaining"]
-        await record.over.wait()
-        seen = await idle.look()
+    async with limited(tmp_path, idle_timeout=0.5) as (client, manager):
+        session, _status = await enqueue_session(client, Request("python"), "idle")
+        await manager.session("idle").over.wait()
+        seen = await session.look()
 
-    assert left is not None and 0 < left <= 2.0
-    assert seen is not None and (seen.status_name, seen.status_info) == (
-        "TERMINATED",
-        "idle-timeout",
-    )
+    assert seen is not None
+    assert (seen.status_name, seen.status_info) == ("TERMINATED", "idle-timeout")
+
+
+async def test_what_is_left_is_told_as_it_was_last_checked(tmp_path):
+    async with limited(tmp_path, idle_timeout=LONG) as (client, manager):
+        session = await start_session(client, Request("python"), "idle")
+        record = manager.session("idle")
+        record.accessed -= 400.0
+        await checked(manager, record)
+        left = (await told(session))["network_timeout"]
+
+    assert left is not None and 500.0 < left <= 600.0
 
 
 async def test_code_that_runs_keeps_a_session_though_nobody_polls_it(tmp_path):
-    async with session(tmp_path, idle_timeout=2.0) as (busy, manager):
+    async with limited(tmp_path, idle_timeout=LONG) as (client, manager):
+        session = await start_session(client, Request("python"), "idle")
         record = manager.session("idle")
-        async with asyncio.timeout(60):
-            async with busy.run("import time; time.sleep(4.5)") as run:
-                async for _ in run:
-                    pass
-        still = record.status.is_running
-        await record.over.wait()
+        first = calls.execute(session.id, "left-alone", "query", "import time; time.sleep(600)")
+        polled = asyncio.create_task(client.send(first))
+        await manager.running("idle")
+        await polled  # it says that the code goes on; nobody asks again
+        record.accessed -= 2 * LONG
+        busy = (await checked(manager, record)).ending
+        await session.take_over("left-alone")
+        record.accessed -= 2 * LONG
+        ended = (await checked(manager, record)).ending
 
-    assert still
-    assert record.status_info == "idle-timeout"
+    assert (busy, ended) == (None, "idle-timeout")
 
 
 async def test_a_lifetime_ends_a_session_that_is_busy_too(tmp_path):
-    async with session(tmp_path, max_session_lifetime=2.0) as (busy, manager):
+    async with limited(tmp_path, max_session_lifetime=LONG) as (client, manager):
+        session = await start_session(client, Request("python"), "idle")
         record = manager.session("idle")
-        running = asyncio.create_task(_run(busy))
-        await record.over.wait()
-        running.cancel()
-        await asyncio.wait([running])
+        left = (await checked(manager, record)).remaining["session_lifetime"]
+        polled = asyncio.create_task(
+            client.send(calls.execute(session.id, "busy", "query", "import time; time.sleep(600)"))
+        )
+        await manager.running("idle")
+        record.began -= 2 * LONG
+        await checked(manager, record)
+        await polled
 
-    assert record.status_info == "idle-session-lifetime"
-
-
-async def _run(session: ComputeSession) -> None:
-    async with session.run("import time; time.sleep(600)") as run:
-        async for _ in run:
-            pass
+    assert 0 < left <= LONG
+    assert record.ending == "idle-session-lifetime"
