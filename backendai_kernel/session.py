@@ -138,6 +138,22 @@ class ComputeSession:
         async with self.run(last, key=key) as run:
             yield run
 
+    def resume(self, run_id: str, key: str, nonce: str, have: Mapping[str, int]) -> Run:
+        """Return a run that another process began and left, to be entered like one of ours.
+
+        It yields what has not come yet. No other run may be entered before `prepare`.
+
+        Args:
+            key: What the request is called in the session's interpreter, …
+            nonce: … which was given this one.
+            have: What has come of it; see `RunState.have`.
+        """
+        self.decoder, self._live_mark = Decoder(nonce), envelope.live_mark(nonce)
+        state = RunState(self.id, run_id, "continue", "", is_sent=True, is_resumed=True)
+        state.live_mark = self._live_mark
+        state.have.update(have)
+        return Run(self, state, key=key)
+
     async def take_over(self, run_id: str, *, asks: bool = False) -> None:
         """Bring a run to its end that another process began and left, if it still goes on.
 

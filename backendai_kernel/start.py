@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -95,11 +95,16 @@ class Left:
         session_id: UUID of its session, ``""`` for none.
         run_id: Id of a run that may still go on, ``""`` for none.
         asks: The run waits for input.
+        is_planned: The kernel was restarted: its variables are to be gone.
     """
 
     session_id: str = ""
     run_id: str = ""
     asks: bool = False
+    is_planned: bool = False
+
+
+Resume = Callable[[ComputeSession, Left], Awaitable[None]]
 
 
 def session_name(text: str) -> str:
@@ -129,6 +134,7 @@ async def start_session(
     on_progress: OnProgress = lambda progress: None,
     reuse: bool = True,
     left: Left | None = None,
+    resume: Resume | None = None,
     is_prepared: bool = True,
     max_wait: float | None = None,
 ) -> ComputeSession:
@@ -142,7 +148,8 @@ async def start_session(
     Args:
         name: As from `session_name`.
         on_progress: Told of every change, on the client's loop.
-        left: What somebody before us left: a run in the session is interrupted.
+        left: What somebody before us left: a run in the session is interrupted, …
+        resume: … or brought to its end in another way.
         is_prepared: Whether its interpreter is wanted; else a session that runs will do.
         max_wait: Seconds to wait for it to run; ``None``: for ever.
 
@@ -176,7 +183,7 @@ async def start_session(
                 return session
             on_progress(Progress("STARTING PYTHON", session.id))
             if left is not None and left.run_id and left.session_id == session.id:
-                await session.take_over(left.run_id, asks=left.asks)
+                await (resume or _take_over)(session, left)
             await session.prepare()
             return session
         except StillQueued:
@@ -201,6 +208,10 @@ async def _resolved(client: Client, request: Request) -> Mapping[str, Decimal]:
         return {}
     known = await client.send(calls.get_slot_types())
     return slot_words.resolve(request.wanted, known)
+
+
+async def _take_over(session: ComputeSession, left: Left) -> None:
+    await session.take_over(left.run_id, asks=left.asks)
 
 
 def _session(client: Client, created: Created, name: str) -> ComputeSession:

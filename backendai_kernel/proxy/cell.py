@@ -7,6 +7,7 @@ over in order, so all output of a cell is out before its reply.
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
@@ -23,6 +24,7 @@ from ..protocol.envelope import Message
 from ..protocol.run import Event, InputRequest
 from ..views import post_mortem_html, post_mortem_text
 from .lanes import QueryLane
+from .limit import TextLimit, output_limit
 from .queue import OutputQueue
 
 Send = Callable[[str, dict[str, Any]], None]
@@ -69,6 +71,7 @@ class Cell:
         self._is_running_code = False
         self._interrupts = 0
         self._no_stdin = False
+        self._limit = TextLimit(0, None)
         self.lost: PostMortem | None = None
 
     async def run(self, code: str, head: Mapping[str, Any]) -> Translator:
@@ -127,6 +130,7 @@ class Cell:
             self._work = None
 
     async def _execute(self, code: str, head: Mapping[str, Any], translator: Translator) -> None:
+        self._limit = TextLimit(output_limit(os.environ), self._lane.journal.folder)
         queue = OutputQueue(self._loop, partial(self._publish, translator))
 
         async def answer(request: InputRequest) -> str:
@@ -139,6 +143,8 @@ class Cell:
             await asyncio.wrap_future(self._work)
         finally:
             queue.flush()
+            for stream, text in self._limit.finish():
+                self._send("stream", {"name": stream, "text": text})
             self._is_running_code = False
             self._work = None
 
@@ -155,7 +161,11 @@ class Cell:
         for kind, content in translator.translate(event):
             if kind == "error" and self._no_stdin:  # the interrupt was ours, this is the reason
                 translator.failure, content = _NO_STDIN, _NO_STDIN.content
-            self._send(kind, content)
+            if kind == "stream":
+                for name, text in self._limit.take(str(content["name"]), str(content["text"])):
+                    self._send(kind, {"name": name, "text": text})
+            else:
+                self._send(kind, content)
 
     # -- input --------------------------------------------------------------------------------
 

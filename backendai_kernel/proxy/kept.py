@@ -15,6 +15,7 @@ from ..config import state_dir
 from ..start import Left
 
 _ASKS = "asks"
+_PLANNED = "restart"
 _LENGTH = 256  # bytes: one write of all of them is never seen by halves
 
 
@@ -38,16 +39,20 @@ class KeptNote:
         except FileNotFoundError:
             return Left()
         session_id, _, rest = text.strip().partition("\n")
-        run_id, _, state = rest.partition("\n")
-        return Left(session_id, run_id, state == _ASKS)
+        run_id, _, rest = rest.partition("\n")
+        state, _, planned = rest.partition("\n")
+        return Left(session_id, run_id, state == _ASKS, planned == _PLANNED)
 
-    def write(self, session_id: str, run_id: str = "", asks: bool = False) -> None:
+    def write(
+        self, session_id: str, run_id: str = "", asks: bool = False, *, is_planned: bool = False
+    ) -> None:
         """Note what is there now; it takes microseconds, and every cell does it.
 
         Raises:
             OSError: The folder for what is kept cannot be written.
         """
-        note = f"{session_id}\n{run_id}\n{_ASKS if asks else ''}"
+        planned = _PLANNED if is_planned else ""
+        note = f"{session_id}\n{run_id}\n{_ASKS if asks else ''}\n{planned}"
         if self._file is None:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)

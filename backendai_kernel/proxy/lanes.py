@@ -7,6 +7,7 @@ and again when the session was lost.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any
 
 from ..client import Client
 from ..connect import open_client
-from ..errors import APIError, BackendError, ConnectError, RunLost
+from ..errors import APIError, BackendError, ConfigError, ConnectError, RunLost
 from ..expiry import Deadline, warning
+from ..journal import Head, Journal
 from ..leases import Lease, hint, left_behind, sign
 from ..postmortem import Cause, as_error, examine
 from ..protocol.envelope import Message
@@ -25,9 +27,12 @@ from ..session import ComputeSession, destroy
 from ..slots import parse_words
 from ..start import Progress, Request, start_session
 from .kept import KeptNote
+from .resume import resume
 from .upkeep import Upkeep
 from .wish import Ask, Publish, Wish
 
+_RESUMED = "The kernel was started again; its session has kept all variables."
+_MISSED = " A cell was running: `%bai replay` shows all of its output."
 _RESTART_PAUSE = 0.7  # seconds: the old interpreter is gone after 0.6, or stays
 _LEAVING = 1.0  # seconds for the code of a cell to end, when the kernel is restarted under it
 _WAITS = (
@@ -78,6 +83,8 @@ class QueryLane:
         self._is_late = False
         self._following: asyncio.Task[None] | None = None
         self._kept = KeptNote(environ, wish.name)
+        self.journal = Journal(environ, wish.name)
+        self._resumed = ""
         self._is_hinted = False
         self._way_on = ""  # what to do when the session is gone, in place of a new one
         self._begun_id = ""  # of the last session that was had, or nearly so
@@ -122,14 +129,19 @@ class QueryLane:
                 on_progress(now)
 
             request = Request(self.wish.image, wanted)
+            left = self._kept.read()
             session = await start_session(
                 self.client,
                 request,
                 self.wish.name,
                 on_progress=progress,
-                left=self._kept.read(),
+                left=left,
+                resume=None if left.is_planned else partial(resume, self.journal),
             )
-            if not session.is_fresh:  # the kernel was restarted: its variables are to be gone
+            is_ours = session.id == left.session_id and not session.is_fresh
+            if is_ours and not left.is_planned:  # the kernel was killed: it goes on
+                self._resumed = _RESUMED + (_MISSED if left.run_id else "")
+            elif not session.is_fresh:  # the kernel was restarted: its variables are to be gone
                 on_progress(Progress("RESTARTING", session.id))
                 await session.restart()
             self.session, self._ended = session, None
@@ -138,10 +150,15 @@ class QueryLane:
             self._watching = asyncio.create_task(self._watch(self.client, session))
             self.upkeep.begin(self.client, session.id)
 
+    def left_run(self) -> bool:
+        """Tell whether a kernel process before this one has left a run that may still go on."""
+        return bool(self._kept.read().run_id)
+
     def take_note(self) -> str:
         """Return, once, what is worth a sentence when the session is there."""
         is_told, self._is_hinted = self._is_hinted, True
-        return "" if is_told else hint(left_behind(self._environ))
+        resumed, self._resumed = self._resumed, ""
+        return resumed or ("" if is_told else hint(left_behind(self._environ)))
 
     def _beat(self) -> None:
         if self._lease.is_held:
@@ -179,6 +196,8 @@ class QueryLane:
             async with session.cell(code, head) as run:
                 self._run = run
                 run.on_contact = publish
+                run.on_answer = self.journal.answer
+                self._begin_entry(session, run, code, head)
                 try:
                     async for event in run:
                         if isinstance(event, InputRequest):
@@ -187,11 +206,27 @@ class QueryLane:
                             self._note(event)
                             publish(event)
                 finally:
+                    self.journal.close()
+                    run.on_answer = lambda events, have: None
                     self._run = None  # what is left of it is brought to its end without us
         except RunLost as exc:
             lost = await self._examined(exc, "while the code ran")
             await self._forget()
             raise lost from None
+
+    def _begin_entry(
+        self, session: ComputeSession, run: Run, code: str, head: Mapping[str, Any]
+    ) -> None:
+        now, nonce = time.time(), session.decoder.nonce
+        count = int(head.get("count", 0))
+        try:
+            self.journal.begin(Head(session.id, run.run_id, run.key, nonce, count, code, now))
+        except OSError as exc:
+            raise ConfigError(
+                f"The journal of this notebook cannot be written: {exc}.",
+                hint="BACKENDAI_KERNEL_STATE names another folder, BACKENDAI_KERNEL_JOURNAL=0 "
+                "keeps none.",
+            ) from exc
 
     async def call(
         self, name: str, publish: Publish, *, origin: str | None = None, **arguments: Any
@@ -322,7 +357,10 @@ class QueryLane:
             session = self.session
         running = session.running if session is not None else None
         if self._begun_id:
-            self._kept.write(self._begun_id, running.run_id if running is not None else "")
+            leave = partial(self._kept.write, self._begun_id, is_planned=True)
+            leave(running.run_id if running is not None else "")
+            if session is not None:
+                session.on_run = leave
         if session is not None and running is not None:
             try:
                 async with asyncio.timeout(_LEAVING), session.turn:
@@ -330,7 +368,7 @@ class QueryLane:
             except TimeoutError:
                 pass  # the next process ends the run by its id
             if running.is_over:
-                self._kept.write(self._begun_id)
+                self._kept.write(self._begun_id, is_planned=True)
         is_idle = session is not None and (running is None or running.is_over)
         if session is not None and is_idle and session.hello:
             # Begun now, it is done when the next process comes; that one makes sure.

@@ -36,6 +36,7 @@ class LivingKernel(RequestsKernel):
     _portal: Portal
     _is_attached: bool
     _the_lane: Callable[[], QueryLane]
+    _sender: Callable[[], Callable[[str, dict[str, Any]], None]]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -104,6 +105,36 @@ class LivingKernel(RequestsKernel):
         """Give the session no more time than it has; false: nobody had asked for more."""
         lane = self._lane
         return lane is not None and self._portal.call(lane.upkeep.forget_keeping())
+
+    def replay(self, count: int | None = None) -> None:
+        """Show what a cell has shown once more, as output of the one that runs now.
+
+        When a cell has outlived the kernel before this one, its end is waited for.
+
+        Args:
+            count: The cell's number; ``None``: the last one.
+
+        Raises:
+            ConfigError: There is no such cell in the journal.
+            RunLost, ConnectError, APIError, ProtocolError: As `Run`.
+        """
+        from .limit import output_limit
+        from .replaying import replay
+
+        lane = self._the_lane()
+        if not lane.is_open and lane.left_run():
+            self._portal.call(lane.open(lambda progress: None))
+        entries = lane.journal.entries()
+        found = [e for e in entries if count is None or e.head.count == count]
+        if not found:
+            numbers = ", ".join(map(str, sorted({e.head.count for e in entries})))
+            raise ConfigError(
+                "There is no such cell in this notebook's journal."
+                if entries
+                else "No cell of this notebook is in its journal.",
+                hint=f"There is {numbers}." if entries else "Run one first.",
+            )
+        replay(found[0], self._sender(), output_limit(os.environ))
 
     # -- after its end ------------------------------------------------------------------------
 

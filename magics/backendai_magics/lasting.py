@@ -1,4 +1,4 @@
-"""``keepalive``, ``retry``: how long a notebook's session lasts, and what comes after it."""
+"""``keepalive``, ``retry``, ``replay``: how long a notebook's session lasts, and what comes after it."""
 
 from __future__ import annotations
 
@@ -70,3 +70,8 @@ def retry(asked: Asked) -> Any:
     return Facts(
         "✓ The next cell starts a new session.", (("Resources", words),), data={"resources": words}
     )
+
+
+def replay(asked: Asked) -> None:
+    """Show the output of a cell again."""
+    our_kernel(asked, "replay").replay(asked.options.cell)

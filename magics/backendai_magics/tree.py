@@ -233,6 +233,16 @@ def _retry(parser: Parser) -> None:
     parser.add("--no-run", action="store_true", help="do not run the lost cell again")
 
 
+def _replay(parser: Parser) -> None:
+    parser.add(
+        "cell",
+        nargs="?",
+        type=int,
+        metavar="CELL",
+        help="number of the cell; the last one if left out",
+    )
+
+
 def _start(parser: Parser) -> None:
     parser.add("image", metavar="IMAGE", completes="image", help="full reference or short name")
     _make(parser)
@@ -486,6 +496,13 @@ VERBS: dict[str, Verb] = {
             _retry,
             "lasting:retry",
             example="%bai retry -r mem=8g",
+        ),
+        Verb(
+            "replay",
+            "Show the output of a cell again, also what came while no kernel was there.",
+            _replay,
+            "lasting:replay",
+            example="%bai replay",
         ),
         Verb(
             "gc",

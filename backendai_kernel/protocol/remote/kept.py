@@ -1,3 +1,4 @@
+import collections
 import json
 import threading
 
@@ -16,7 +17,7 @@ class Record:
         self.key = key
         self.is_cell = is_cell
         self.is_over = False
-        self.items = []  # (stream, text) or ("rich", texts)
+        self.items = collections.deque()  # (stream, text) or ("rich", texts)
         self.size = 0
         self.base = {"stdout": 0, "stderr": 0, "rich": 0}  # where the first item kept stands
         self.at = dict(self.base)  # where the next one will
@@ -29,7 +30,7 @@ class Record:
         self.size += size_of(kind, value)
 
     def drop_first(self):
-        kind, value = self.items.pop(0)
+        kind, value = self.items.popleft()
         self.base[kind] += len(value) if kind != "rich" else 1
         self.size -= size_of(kind, value)
 

@@ -1,0 +1,236 @@
+"""What each cell of a notebook has shown, on disk before it is shown.
+
+One file a cell, readable by its owner alone: a line of JSON that tells what ran, then one line for
+each answer of the server, with what it brought and how much has come by then. Whoever comes after a
+kernel that was killed thus knows from where on output is missing, and can show all of it again.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .config import state_dir
+from .errors import ConfigError
+from .protocol.envelope import Message
+from .protocol.run import Event, Finished, InputRequest, Media, Text
+
+VARIABLE = "BACKENDAI_KERNEL_JOURNAL"
+DEFAULT = "2g"
+_CELLS = 20  # of a notebook, as far as they have room
+_OLD = 30 * 86400.0  # seconds after which a notebook that is not used any more is forgotten
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What ran.
+
+    Attributes:
+        key: Name of the request in the session's interpreter.
+        nonce: What that interpreter was given to mark its envelopes.
+        count: Number of the cell.
+    """
+
+    session_id: str
+    run_id: str
+    key: str
+    nonce: str
+    count: int
+    code: str = ""
+    began: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A cell in the journal.
+
+    Attributes:
+        have: How much has come of it; see `RunState.have`.
+        is_over: Its end was told.
+        is_cut: The journal had no room for all of it.
+    """
+
+    path: Path
+    head: Head
+    have: Mapping[str, int] = field(default_factory=dict)
+    is_over: bool = False
+    is_cut: bool = False
+
+    def events(self) -> Iterator[Event | Message]:
+        """Yield all that it has shown; a line that was not written to its end is left out."""
+        for line in _lines(self.path):
+            yield from filter(None, map(_event, line.get("said", ())))
+
+
+class Journal:
+    """The cells of one notebook."""
+
+    def __init__(self, environ: Mapping[str, str], name: str) -> None:
+        """Look nowhere yet.
+
+        Args:
+            environ: Names the folder for what is kept, and how much of it may be there.
+            name: The session's name, the same for every process of a kernel.
+        """
+        self._root = state_dir(environ) / "journal"
+        self._folder = self._root / name
+        self._limit = limit_of(environ)
+        self._file: int | None = None
+        self._room = 0
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the cells are; ``None``: nothing is kept."""
+        return self._folder if self._limit else None
+
+    def begin(self, head: Head) -> None:
+        """Open the file of a cell; before its first request is sent.
+
+        Raises:
+            OSError: The folder for what is kept cannot be written.
+        """
+        self.close()
+        if not self._limit:
+            return
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._prune()
+        path = self._folder / f"{time.time_ns():020d}-{head.key or 'plain'}.jsonl"
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self._write({name: getattr(head, name) for name in Head.__slots__})
+
+    def resume(self, entry: Entry) -> None:
+        """Go on with the file of a cell."""
+        self.close()
+        self._room = max(0, self._limit - sum(p.stat().st_size for p in self._paths()))
+        self._file = os.open(entry.path, os.O_WRONLY | os.O_APPEND)
+        os.write(self._file, b"\n")  # the last line may have no end
+
+    def answer(self, events: Sequence[Event | Message], have: Mapping[str, int]) -> None:
+        """Keep what an answer brought; all of it is there or nothing."""
+        said = [item for item in map(_item, events) if item is not None]
+        if said:
+            self._write({"said": said, "have": dict(have)})
+
+    def close(self) -> None:
+        """The cell is over."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def last(self) -> Entry | None:
+        """Return the newest cell."""
+        entries = self.entries(1)
+        return entries[0] if entries else None
+
+    def entries(self, count: int = _CELLS) -> list[Entry]:
+        """Return cells, the newest first."""
+        return [e for e in map(_entry, reversed(self._paths()[-count:])) if e is not None]
+
+    def _paths(self) -> list[Path]:
+        return sorted(self._folder.glob("*.jsonl"))
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        if self._file is None:
+            return
+        written = json.dumps(line, ensure_ascii=True).encode() + b"\n"
+        if len(written) > self._room:
+            written, self._room = b'{"cut":true}\n', 0
+        self._room -= len(written)
+        rest = memoryview(written)
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
+        if self._room < 0:
+            self.close()
+
+    def _prune(self) -> None:
+        paths = self._paths()
+        sizes = {path: path.stat().st_size for path in paths}
+        while len(paths) >= _CELLS or (paths and sum(sizes[p] for p in paths) > self._limit // 2):
+            oldest = paths.pop(0)
+            oldest.unlink(missing_ok=True)
+        self._room = self._limit - sum(sizes[path] for path in paths)
+        for folder in self._root.iterdir():
+            if folder != self._folder and time.time() - folder.stat().st_mtime > _OLD:
+                for path in folder.glob("*.jsonl"):
+                    path.unlink(missing_ok=True)
+                folder.rmdir()
+
+
+def limit_of(environ: Mapping[str, str]) -> int:
+    """Return how many bytes the journal of one notebook may take; 0: none is kept.
+
+    Raises:
+        ConfigError: The setting is no size.
+    """
+    from .slots import parse_size
+
+    word = environ.get(VARIABLE, "").strip() or DEFAULT
+    try:
+        return int(parse_size(word))
+    except (ConfigError, ValueError, ArithmeticError):
+        raise ConfigError(
+            f"{VARIABLE} is {word!r}, which is no size.", hint="Write it as 500m or 2g; 0 for none."
+        ) from None
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                value = json.loads(line)
+            except ValueError:
+                continue  # its writer was killed
+            if isinstance(value, dict):
+                yield value
+
+
+def _entry(path: Path) -> Entry | None:
+    head, have, is_over, is_cut = None, dict[str, int](), False, False
+    for line in _lines(path):
+        if head is None:
+            if not set(Head.__slots__) <= set(line):
+                return None
+            head = Head(**{name: line[name] for name in Head.__slots__})
+        elif "said" in line:
+            have = line["have"]
+            is_over = any(item[0] == "end" for item in line["said"])
+        is_cut = is_cut or bool(line.get("cut"))
+    return None if head is None else Entry(path, head, have, is_over, is_cut)
+
+
+def _item(event: Event | Message) -> list[Any] | None:
+    match event:
+        case Text(stream, text):
+            return [stream, text]
+        case Media(mime, data):
+            return ["media", mime, data]
+        case Message(kind, content, metadata, origin, buffers):
+            packed = [base64.b64encode(each).decode() for each in buffers]
+            return ["message", kind, content, metadata, origin, packed]
+        case InputRequest(prompt, is_password):
+            return ["input", prompt, is_password]
+        case Finished(exit_code):
+            return ["end", exit_code]
+    return None
+
+
+def _event(item: list[Any]) -> Event | Message | None:
+    match item:
+        case ["stdout" | "stderr" as stream, str(text)]:
+            return Text(stream, text)
+        case ["media", str(mime), data]:
+            return Media(mime, data)
+        case ["message", str(kind), dict(content), dict(metadata), str(origin), list(packed)]:
+            buffers = tuple(map(base64.b64decode, packed))
+            return Message(kind, content, metadata, origin, buffers)
+        case ["input", str(prompt), bool()]:
+            return Text("stdout", f"{prompt}\n")
+        case ["end", exit_code]:
+            return Finished(exit_code)
+    return None
