@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import base64
-import datetime
-import decimal
-import io
-from collections.abc import Callable
+import hashlib
+import json
+import pickle
+import secrets
+import zlib
 from importlib import resources
 from typing import Any
 
-from .errors import BackendError, ConfigError, NotFound, ProtocolError
+from .errors import BackendError, ConfigError, NotFound, ProtocolError, RunFailed
+from .protocol import remote_restore, remote_values
 from .protocol.envelope import Message
 from .run import collect
 from .session import ComputeSession
 
 MIME = "application/vnd.backendai.value+json"
+
+_PART = 400_000  # characters of a value in one request
 
 _WHAT_COMES = (
     "Numbers, text, bytes, dates, lists, dictionaries, NumPy arrays and pandas tables of them can "
@@ -23,8 +27,12 @@ _WHAT_COMES = (
 )
 
 
-async def pull(session: ComputeSession, name: str) -> Any:
+async def pull(session: ComputeSession, name: str, *, pickled: bool = False) -> Any:
     """Return the value that a variable of the session's interpreter has.
+
+    Args:
+        pickled: Take any value that can be pickled. Whoever controls the session can then run code
+            here, so it must be wanted.
 
     Raises:
         NotFound: There is no such variable.
@@ -44,15 +52,81 @@ async def pull(session: ComputeSession, name: str) -> Any:
     )
     code = (
         f"(lambda space: (exec(compile({source!r}, '<backend.ai>', 'exec'), space), "
-        f"space['send'](get_ipython(), {name!r}))[1])({{'__name__': '_backendai'}})"
+        f"space['send'](get_ipython(), {name!r}, {pickled}))[1])({{'__name__': '_backendai'}})"
     )
     options = {"silent": False, "store_history": False}
     for event in await collect(session.cell(code, {"options": options})):
         if isinstance(event, Message) and event.kind == "display_data":
             told = event.content.get("data", {}).get(MIME)
             if isinstance(told, dict):
-                return _value(name, told)
+                value = _value(name, told)
+                return pickle.loads(value) if pickled else value
     raise ProtocolError(f"The session did not tell what {name!r} is.", hint="Print it to look.")
+
+
+async def push(session: ComputeSession, name: str, value: Any, *, pickled: bool = False) -> int:
+    """Set a variable of the session's interpreter; return the characters that were sent.
+
+    The value goes in parts and is set when all of them have arrived as they were sent; cancelling
+    sets nothing.
+
+    Args:
+        pickled: Also what is no plain data, such as objects of classes that the session knows.
+
+    Raises:
+        ConfigError: The value is no plain data, or cannot be pickled.
+        ProtocolError: The session's interpreter sends no envelopes.
+        RunFailed: It cannot restore the value; it says why.
+        RunLost, ConnectError, APIError: As `Run`.
+    """
+    if not session.hello:
+        raise ProtocolError("Variables cannot be set in this session: it has no IPython.")
+    try:
+        plain = pickle.dumps(value, protocol=4) if pickled else value
+        told = json.dumps(remote_values.form(plain))  # type: ignore[no-untyped-call]  # see pyproject
+    except remote_values.NotPlain as exc:
+        raise ConfigError(
+            f"{name!r} cannot be sent: {exc}.",
+            hint=f"{_WHAT_COMES.replace('brought back', 'sent')} --pickle sends more.",
+        ) from exc
+    except RecursionError as exc:
+        raise ConfigError(f"{name!r} is nested too deeply, or in itself.") from exc
+    except (pickle.PicklingError, TypeError, AttributeError) as exc:
+        raise ConfigError(f"{name!r} cannot be pickled: {exc}.") from exc
+    text = base64.b64encode(zlib.compress(told.encode(), 1)).decode()
+    key = f"_backendai_{secrets.token_hex(8)}"  # a module, so that the user's names are left alone
+    begin = f"import sys, types; sys.modules[{key!r}] = types.ModuleType({key!r}); "
+    await _do(session, name, f"exec({begin + f'sys.modules[{key!r}].parts = []'!r}, {{}})")
+    for start in range(0, len(text), _PART):
+        part = text[start : start + _PART]
+        await _do(session, name, f"__import__('sys').modules[{key!r}].parts.append({part!r})")
+    source = (
+        resources.files("backendai_kernel.protocol")
+        .joinpath("remote_restore.py")
+        .read_text(encoding="utf-8")
+    )
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    await _do(
+        session,
+        name,
+        f"(lambda space: (exec(compile({source!r}, '<backend.ai>', 'exec'), space), "
+        f"space['put'](get_ipython(), {key!r}, {name!r}, {digest!r}, {pickled}))[1])"
+        "({'__name__': '_backendai'})",
+    )
+    return len(text)
+
+
+async def _do(session: ComputeSession, name: str, code: str) -> None:
+    """Run code of ours out of the user's sight.
+
+    Raises:
+        RunFailed: It failed.
+    """
+    options = {"silent": False, "store_history": False}
+    for event in await collect(session.cell(f"{code};", {"options": options})):
+        if isinstance(event, Message) and event.kind == "error":
+            why = f"{event.content.get('ename')}: {event.content.get('evalue')}"
+            raise RunFailed(f"{name!r} could not be set in the session: {why}.")
 
 
 def _value(name: str, told: dict[str, Any]) -> Any:
@@ -64,6 +138,9 @@ def _value(name: str, told: dict[str, Any]) -> Any:
         )
     if "refused" in told:
         raise ConfigError(f"{name!r} cannot be brought back: {told['refused']}.", hint=_WHAT_COMES)
+    digest = remote_values.digest(told.get("value"))  # type: ignore[no-untyped-call]
+    if told.get("sha256", digest) != digest:
+        raise ProtocolError(f"The value of {name!r} did not arrive as it was sent.")
     try:
         return restore(told["value"])
     except ModuleNotFoundError as exc:
@@ -84,98 +161,4 @@ def restore(told: Any) -> Any:
         KeyError, ValueError, TypeError, AttributeError: It is no such form.
         ModuleNotFoundError: NumPy or pandas is needed and not here.
     """
-    if not isinstance(told, dict):
-        return told
-    [(tag, content)] = told.items()
-    return _FORMS[tag](content)
-
-
-def _items(content: Any) -> list[Any]:
-    return [restore(item) for item in content]
-
-
-def _npy(text: str) -> Any:
-    import numpy
-
-    return numpy.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False)
-
-
-def _column(told: dict[str, Any]) -> Any:
-    import pandas
-
-    if "npy" in told:
-        return pandas.Series(_npy(told["npy"]))
-    items = pandas.Series(_items(told["items"]), dtype="object")
-    if told["dtype"] == "object":
-        return items
-    if told["dtype"] == "category":
-        return items.astype("category")
-    return pandas.Series(list(items), dtype=told["dtype"])
-
-
-def _index(told: dict[str, Any]) -> Any:
-    import pandas
-
-    if "range" in told:
-        return pandas.RangeIndex(*told["range"], name=restore(told["name"]))
-    if "levels" in told:
-        levels = [_column(each) for each in told["levels"]]
-        return pandas.MultiIndex.from_arrays(levels, names=_items(told["names"]))
-    return pandas.Index(_column(told["column"]), name=restore(told["name"]))
-
-
-def _frame(content: Any) -> Any:
-    import pandas
-
-    names, columns, index, name = content
-    frame = pandas.DataFrame({i: _column(each) for i, each in enumerate(columns)})
-    labels = _index(index)
-    frame = frame.set_axis(labels, axis=0) if columns else pandas.DataFrame(index=labels)
-    restored = _items(names)
-    if not restored:
-        return frame
-    if all(isinstance(label, tuple) for label in restored):
-        frame.columns = pandas.MultiIndex.from_tuples(restored)
-    else:
-        frame.columns = pandas.Index(restored, name=restore(name))
-    return frame
-
-
-def _series(content: Any) -> Any:
-    column, index, name = content
-    return _column(column).set_axis(_index(index)).rename(restore(name))
-
-
-def _timestamp(text: str) -> Any:
-    import pandas
-
-    return pandas.Timestamp(text)
-
-
-def _missing(name: str) -> Any:
-    import pandas
-
-    return {"NaT": pandas.NaT, "NA": pandas.NA}[name]
-
-
-_FORMS: dict[str, Callable[[Any], Any]] = {
-    "list": _items,
-    "tuple": lambda content: tuple(_items(content)),
-    "set": lambda content: set(_items(content)),
-    "frozenset": lambda content: frozenset(_items(content)),
-    "dict": lambda content: {restore(key): restore(value) for key, value in content},
-    "bytes": base64.b64decode,
-    "bytearray": lambda content: bytearray(base64.b64decode(content)),
-    "complex": lambda content: complex(*content),
-    "datetime": datetime.datetime.fromisoformat,
-    "date": datetime.date.fromisoformat,
-    "time": datetime.time.fromisoformat,
-    "timedelta": lambda content: datetime.timedelta(*content),
-    "Decimal": decimal.Decimal,
-    "scalar": lambda content: _npy(content)[()],
-    "array": _npy,
-    "DataFrame": _frame,
-    "Series": _series,
-    "Timestamp": _timestamp,
-    "missing": _missing,
-}
+    return remote_restore.restore(told)  # type: ignore[no-untyped-call]  # see pyproject

@@ -110,7 +110,13 @@ def index(labels):
     return {"column": column(labels.to_series()), "name": form(labels.name)}
 
 
-def send(shell, name):
+def digest(value):
+    import hashlib
+
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def send(shell, name, pickled=False):
     from IPython.display import publish_display_data
 
     answer = {}
@@ -118,11 +124,21 @@ def send(shell, name):
         answer["missing"] = name
     else:
         try:
-            answer["value"] = form(shell.user_ns[name])
+            value = shell.user_ns[name]
+            if pickled:
+                import pickle
+
+                value = pickle.dumps(value, protocol=4)
+            answer["value"] = form(value)
+            answer["sha256"] = digest(answer["value"])
         except NotPlain as exc:
             answer["refused"] = str(exc)
         except RecursionError:
             answer["refused"] = "it is nested too deeply, or in itself"
+        except Exception as exc:  # what cannot be pickled says so in its own way
+            if not pickled:
+                raise
+            answer["refused"] = "%s: %s" % (type(exc).__name__, exc)
         if len(json.dumps(answer)) > LIMIT:
             answer = {"refused": "it takes more than 256 MiB"}
     publish_display_data({MIME: answer})

@@ -330,6 +330,11 @@ class BackendKernel(LivingKernel):
         times = [("Time", str(deadline)) for deadline in self.time_left()]
         return [("Session", f"{session.name} ({session.id})"), *facts, *times]
 
+    def session_id(self) -> str | None:
+        """Return the id of the session that the cells run in; ``None`` before the first one."""
+        session = self._lane.session if self._lane is not None else None
+        return session.id if session is not None else None
+
     def _session_name(self) -> str:
         return name_of(str(getattr(self.parent, "connection_file", "") or ""))
 

@@ -368,6 +368,21 @@ def _ssh_key(parser: Parser) -> None:
     parser.add("file", metavar="FILE", completes="path", help="the public key")
 
 
+def _exchange(parser: Parser) -> None:
+    parser.add("names", nargs="+", metavar="NAME", help="variables")
+    parser.add(
+        "--session",
+        metavar="SESSION",
+        completes="session",
+        help="another one than this notebook's",
+    )
+    parser.add(
+        "--pickle",
+        action="store_true",
+        help="also what is no plain data; pull it only from a session that you trust",
+    )
+
+
 def _images(parser: Parser) -> None:
     parser.add(
         "pattern", nargs="?", default="", metavar="PATTERN", help="part of a name, or with * and ?"
@@ -566,6 +581,20 @@ VERBS: dict[str, Verb] = {
             _ssh_key,
             "ssh:ssh_key",
             example="%bai ssh-key use ~/.ssh/id_ed25519.pub",
+        ),
+        Verb(
+            "push",
+            "Set variables of a session to what they are here.",
+            _exchange,
+            "exchange:push",
+            example="%bai push frame weights --session train",
+        ),
+        Verb(
+            "pull",
+            "Set variables here to what they are in a session.",
+            _exchange,
+            "exchange:pull",
+            example="%bai pull history --session train",
         ),
         Verb(
             "images",

@@ -37,6 +37,18 @@ FILE_ROWS = [
     fails("download files 'in put' --to tree/a.txt", ConfigError, "is no folder"),
     fails("download files", ConfigError, "PATH is missing"),
     fails("ls files nosuch", NotFound, "There is no 'nosuch' in the session"),
+    # -- variables
+    Row("push plain array text --session files", has("✓ Set in the session files")),
+    Row("pull plain --session files", has("plain  dict")),
+    Row("push odd --pickle --session files", has("odd")),
+    Row("pull odd --pickle --session files", has("odd  range")),
+    fails("push odd --session files", ConfigError, "--pickle sends more"),
+    fails("pull odd --session files", ConfigError, "cannot be brought back"),
+    fails("push nosuch --session files", NotFound, "There is no variable 'nosuch' here"),
+    fails("pull nosuch --session files", NotFound, "no variable 'nosuch' in the session"),
+    fails("push 'a b' --session files", ConfigError, "no name of a variable"),
+    fails("push plain", ConfigError, "Name one with --session"),
+    fails("pull plain --session nosuch", NotFound, "nosuch"),
     # -- virtual folders
     Row("vfolder list", has("There is no virtual folder")),
     Row(
@@ -84,7 +96,16 @@ def places(notebook: Notebook, folder: Path) -> Path:
     (folder / "Ünï code.txt").write_text("ünï!")
     (folder / "Ünï code.txt").write_bytes(b"uni 5")
     (folder / "big.bin").write_bytes(BIG)
+    notebook.shell.user_ns.update(VALUES)
     return folder
+
+
+VALUES = {
+    "plain": {"a": [1, 2.5, None, float("inf")], ("t",): b"bytes", "ü": {1, 2}},
+    "text": "ü" * 100_000,
+    "array": bytearray(os.urandom(500_000)),  # goes in several parts
+    "odd": range(3),
+}
 
 
 @pytest.mark.parametrize("row", FILE_ROWS, ids=lambda row: row.line[:50])
@@ -107,6 +128,22 @@ def test_what_came_back_is_what_went(places: Path) -> None:
     assert (places / "vback" / "big.bin").read_bytes() == BIG
     assert (places / "vback" / "x" / "tree" / "a.txt").read_text() == "12345"
     assert not list(places.rglob("*.part")) + list(places.rglob(".bai-*"))
+
+
+def test_variables_come_back_as_they_went(notebook: Notebook) -> None:
+    notebook("%bai push plain array text --session files")
+    code = "array[0] ^= 255; assert sum(n.startswith('_backendai') for n in dir()) == 0"
+    notebook(f"%%bai run --session files\n{code}")
+    for name in VALUES:
+        notebook.shell.user_ns[name] = None
+    notebook("%bai pull plain array text --session files")
+    notebook("%bai pull odd --pickle --session files")
+    changed = bytearray(VALUES["array"])
+    changed[0] ^= 255
+
+    for name in ("plain", "text", "odd"):
+        assert notebook.shell.user_ns[name] == VALUES[name]
+    assert notebook.shell.user_ns["array"] == changed
 
 
 @pytest.mark.skipif(shutil.which("sftp") is None, reason="there is no sftp")
