@@ -31,6 +31,13 @@ def test_the_notebook_about_ssh_runs(environ, tmp_path):
     assert said["copy"] == "the same\n"
     assert said["there"] == f"in the session: {2**22} bytes\n"
     assert ".bai-ssh" in str(cells["use"])
+    assert "Uploaded 2 files (9 bytes)" in str(cells["upload"])
+    assert "numbers.txt" in str(cells["ls"]) and "numbers.txt" in str(cells["entries"])
+    assert said["download"].endswith("text\n")
+    assert said["pull"].endswith("6\n")
+    assert "1 2 3" in said["mounted"]
+    assert said["result"].endswith("42\n")
+    assert "gone for good" in str(cells["delete"])
     assert said["after"].startswith("There is no") or "ssh-demo" in said["after"]
     assert said["after"].endswith("exit status 255\nthe key is gone\n")
     assert "PRIVATE KEY" not in text
