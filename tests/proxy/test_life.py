@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import stat
+import sys
 from pathlib import Path
 
-from backendai_kernel import leases
+from backendai_kernel import leases, orphans
 from backendai_kernel.leases import Standing
 
-from .frontend import Notebook, bare_environment, environment_for, eventually, open_notebook
+from .frontend import LIMIT, Notebook, bare_environment, environment_for, eventually, open_notebook
 from .test_interrupt import ASLEEP
 from .test_restart import all_over, session_of
 
@@ -63,6 +66,45 @@ async def test_a_killed_kernels_session_is_told_of_by_the_next_and_collected(man
     assert "✓ ended" in collected.result and first.name in collected.result
     assert "1 more belong to kernels that run" in collected.result
     await all_over(manager)
+
+
+SERVER = """
+import sys
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import KernelManager
+manager = KernelManager(connection_file=sys.argv[1])
+argv = [sys.executable, "-m", "backendai_kernel", "-f", "{connection_file}"]
+manager._kernel_spec = KernelSpec(argv=argv, display_name="x", language="python")
+manager.start_kernel()
+client = manager.client()
+client.start_channels()
+client.wait_for_ready(timeout=60)
+client.execute_interactive("1", timeout=60, output_hook=lambda message: None)
+print("ran", flush=True)
+sys.stdin.read()
+"""
+
+
+async def test_the_session_of_a_killed_server_is_found_and_ended(manager, folder):
+    environ = environment_for(manager, folder)
+    file = folder / f"kernel-{os.urandom(16).hex()}.json"
+    pipe = asyncio.subprocess.PIPE
+    server = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SERVER, str(file)), env=environ, stdin=pipe, stdout=pipe, cwd=folder
+    )
+    assert server.stdout is not None and server.stdin is not None
+    async with asyncio.timeout(LIMIT):
+        assert await server.stdout.readline() == b"ran\n"
+    record = session_of(manager)
+    server.kill()  # the kernel sees that its parent is gone, and ends without a goodbye
+    await server.wait()
+    server.stdin.close()
+    await eventually(lambda: [f.standing for f in survey(folder)] == [Standing.LEFT], "it is left")
+    [ended] = await orphans.collect(environ)
+
+    await record.over.wait()
+    assert (ended.name, ended.outcome) == (record.name, orphans.ENDED)
+    assert survey(folder) == []
 
 
 async def test_a_kernel_that_is_started_again_holds_what_the_one_before_had(manager, folder):
