@@ -21,6 +21,16 @@ SESSIONS = """\
 """
 
 
+# A virtual folder with something in it.
+FOLDER = """\
+from pathlib import Path
+Path("train.py").write_text("print(1)" * 200), Path("notes.md").write_text("# Notes")
+%bai vfolder create experiments
+%bai vfolder upload experiments train.py notes.md
+%bai vfolder mkdir experiments results
+"""
+
+
 def draw_panels(lab: Lab, browser: Browser, theme: str, images: Path) -> None:
     """Draw the panel's parts in one theme, in all widths; wants a lab without sessions."""
     page = browser.new_page(viewport={"width": WIDTHS[0], "height": 1400})
@@ -29,6 +39,7 @@ def draw_panels(lab: Lab, browser: Browser, theme: str, images: Path) -> None:
     page.keyboard.press("Control+b")
     sheet.run("%load_ext bai")
     sheet.run(SESSIONS)
+    sheet.run(FOLDER)
     panel = sheet.run("%bai panel").find(".bai-panel")
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 1400})
@@ -82,11 +93,16 @@ def _keys(page: Page, panel: Locator) -> None:
     panel.get_by_text("proved to be").wait_for()
 
 
+def _folders(page: Page, panel: Locator) -> None:
+    panel.get_by_role("list", name="Files").get_by_text("train.py").wait_for()
+
+
 PARTS = {
     "Sessions": _sessions,
     "Launch": _launch,
     "Resources": _resources,
     "Apps": _apps,
+    "Folders": _folders,
     "SSH": _keys,
 }
 

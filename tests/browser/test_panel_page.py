@@ -252,3 +252,25 @@ def test_closing_says_goodbye_and_stops_the_timers(page):
 
     assert page.evaluate("sent.at(-1).do") == "bye"
     assert page.evaluate("heard.size") == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_keeps_people_out_without_a_theme(page, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.emulate_media(color_scheme=scheme)
+    rows = [row(1), row(2, status="PENDING"), row(3, status="TERMINATED"), row(4, status="ERROR")]
+    tell(page, **whole(rows))
+    tell(page, part="sessions", problem={"message": "It failed.", "hint": "Try again."})
+    tell(page, part="sessions", ending=[["t", ["session-0001"], 600]])
+    page.get_by_role("checkbox", name="Select session-0002").check()
+    dark = page.evaluate("getComputedStyle(document.querySelector('.bai-panel')).backgroundColor")
+    found = []
+    for tab in ("Sessions", "Launch", "Resources", "Apps", "Folders", "SSH"):
+        page.get_by_role("tab", name=tab).click()
+        result = axe.run(page, context=".bai-panel").response
+        found += [
+            (tab, v["id"]) for v in result["violations"] if v["impact"] in ("serious", "critical")
+        ]
+
+    assert (dark != "rgb(255, 255, 255)") == (scheme == "dark")
+    assert found == []

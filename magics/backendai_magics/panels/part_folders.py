@@ -73,9 +73,9 @@ class Folders(Choosing):
         }
 
     def greet(self) -> None:
-        super().greet()
         if self._told is not None:
             self.tell(folders=self._told)
+        super().greet()
 
     async def wake(self) -> None:
         try:
@@ -85,7 +85,6 @@ class Folders(Choosing):
                 self._forget(token)
 
     async def read_sessions(self, client: Client) -> None:
-        await super().read_sessions(client)
         try:
             there = await vfolders.list_folders(client)
         except APIError:
@@ -95,6 +94,7 @@ class Folders(Choosing):
         if now != self._told:
             self._told = now
             self.tell(folders=now)
+        await super().read_sessions(client)  # what a page hears of first, it shows first
 
     async def _folder(self, client: Client, intent: Message) -> Folder:
         folder_id = str(intent["place"])
