@@ -175,15 +175,16 @@ def _without_include(text: str, config: Path) -> str:
     """Return the text without our line, wherever it stands."""
     own = config.parent / OWN
     ours = {OWN.as_posix(), str(own), f"~/.ssh/{OWN.as_posix()}"}
+    lines = text.splitlines(keepends=True)
     kept = []
-    for line in text.splitlines(keepends=True):
+    for line in lines:
         found = _INCLUDE.match(line)
         if found and found[1].strip('"') in ours:
             continue
         kept.append(line)
-    if len(kept) == len(text.splitlines()):
-        return text
-    return "".join(kept).lstrip("\n")
+    if kept[:1] == lines[:1]:
+        return "".join(kept)
+    return "".join(kept).removeprefix("\n")  # the empty line that `plan` puts below ours
 
 
 def _without_block(text: str, config: Path) -> str:
@@ -202,4 +203,5 @@ def _without_block(text: str, config: Path) -> str:
             hint=f"Put them right, or remove them and what is between: {BEGIN!r} and {END!r}.",
         )
     first, last = marks[0][0], marks[1][0]
-    return "".join(lines[:first] + lines[last + 1 :]).lstrip("\n")
+    rest = "".join(lines[last + 1 :])
+    return "".join(lines[:first]) + (rest if first else rest.removeprefix("\n"))
