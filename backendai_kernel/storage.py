@@ -90,6 +90,7 @@ class _Upload:
     path: str
     state: Path | None
     tell: Callable[[int], None]
+    _has_changed: bool = False
 
     @property
     def _what(self) -> str:
@@ -110,6 +111,11 @@ class _Upload:
                     failures, is_done = 0, offset >= self.file.size
                     self.tell(offset)
                 except (ConnectError, ServerError, _Moved) as exc:
+                    if self._has_changed:
+                        raise ConfigError(
+                            f"{self.file.name} has changed while it was sent.",
+                            hint="Send it again when nothing writes to it.",
+                        ) from exc
                     failures += 1
                     if failures >= _ATTEMPTS:
                         raise self._given_up(exc) from exc
@@ -171,6 +177,8 @@ class _Upload:
         while size:
             block = await asyncio.to_thread(opened.read, min(_BLOCK, size))
             if not block or os.fstat(opened.fileno()).st_mtime_ns != self._mark:
+                # The HTTP client makes a lost connection of what is raised in here.
+                self._has_changed = True
                 raise ConfigError(f"{self.file.name} has changed while it was sent.")
             yield block
             size -= len(block)

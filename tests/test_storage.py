@@ -186,7 +186,7 @@ async def test_another_process_goes_on_with_an_upload(
 
 async def test_a_cancelled_transfer_leaves_no_half_file(client, folder, manager, tmp_path):
     file = written(tmp_path / "a.bin", 2 * MIB)
-    manager.faults.delay(60, method="PATCH")
+    manager.faults.delay(6, method="PATCH")
     upload = asyncio.create_task(send(client, folder, file))
     while not any(  # noqa: ASYNC110 -- requests are no event
         each.path.endswith("request-upload") for each in manager.requests
@@ -196,7 +196,7 @@ async def test_a_cancelled_transfer_leaves_no_half_file(client, folder, manager,
     await asyncio.wait({upload})
     assert await vfolders.list_entries(client, folder) == []
     await send(client, folder, file)
-    manager.faults.delay(60, path="/storage/download")
+    manager.faults.delay(6, path="/storage/download")
     download = asyncio.create_task(fetch(client, folder, tmp_path / "back", "a.bin"))
     while not list((tmp_path / "back").glob(".a.bin*")):  # noqa: ASYNC110 -- files are no event
         await asyncio.sleep(0.01)
@@ -271,3 +271,16 @@ async def test_a_token_is_good_for_one_thing_only(client, folder):
         ):
             pass
     assert ticket.token not in f"{caught.value!r}{caught.value}{ticket!r}"
+
+
+async def test_a_file_that_changes_on_its_way_is_told_and_not_mixed(client, folder, tmp_path):
+    file = written(tmp_path / "a.bin", 3 * MIB)
+
+    def change(done: int, total: int) -> None:
+        if done:
+            os.utime(file, ns=(1, 1))
+
+    with pytest.raises(ConfigError, match=r"a\.bin has changed while it was sent"):
+        await send(client, folder, file, on_progress=change)
+
+    assert await vfolders.list_entries(client, folder) == []
