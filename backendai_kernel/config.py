@@ -251,6 +251,19 @@ def state_dir(environ: Mapping[str, str]) -> Path:
     return Path(platformdirs.user_state_path("backendai-kernel", appauthor=False))
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for their owner alone.
+
+    ``mkdir(parents=True)`` makes those above with the modes of the day.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    for each in (*reversed(folder.parents), folder):
+        if not each.exists():
+            each.mkdir(mode=0o700, exist_ok=True)
+
+
 def profile_path(environ: Mapping[str, str]) -> Path:
     """Return where the profile file lies, whether it exists or not."""
     return config_dir(environ) / "profile.toml"

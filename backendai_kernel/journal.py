@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .config import state_dir
+from .config import make_private, state_dir
 from .errors import ConfigError
 from .protocol.envelope import Message
 from .protocol.run import Event, Finished, InputRequest, Media, Text
@@ -98,7 +98,7 @@ class Journal:
         self.close()
         if not self._limit:
             return
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self._folder)
         self._prune()
         path = self._folder / f"{time.time_ns():020d}-{head.key or 'plain'}.jsonl"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)

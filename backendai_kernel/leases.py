@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 
-from .config import Config, state_dir
+from .config import Config, make_private, state_dir
 from .errors import ConfigError
 
 BEAT = 30.0
@@ -122,7 +122,7 @@ class Lease:
         """
         if self._file is not None:
             return True
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self._path.parent)
         for _ in range(_TRIES):
             file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             if _lock(file) and _is_same(file, self._path):

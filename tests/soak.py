@@ -106,7 +106,8 @@ class Player:
         """Return the id of the session, ``""`` while there is none."""
         file = Path(self.notebook.manager.connection_file)
         name = leases.name_of(str(file))
-        return next((r.id for r in self.manager.registry.alive() if r.name == name), "")
+        alive = [r for r in self.manager.registry.alive() if not r.status.is_ending]
+        return next((r.id for r in alive if r.name == name), "")
 
     async def run(self, code: str) -> Cell:
         cell = self.notebook.send(code)
@@ -204,7 +205,10 @@ class Player:
         await self.notebook.restart()
         cell = await self.run("'kept' in dir()")
         self.value = None
-        self.good("restarts", cell, cell.result == "False" and before in ("", self.session()))
+        after = self.session()
+        is_same = before in ("", after)
+        self.good(f"restarts{'' if is_same else f' ({before} became {after})'}", cell, is_same)
+        self.ledger.check(cell.result == "False", "a restart forgot nothing", cell)
 
     async def is_killed(self) -> None:
         await self.run("1")

@@ -108,7 +108,7 @@ async def test_what_is_kept_between_runs_is_for_its_owner_alone(manager, folder)
         async with open_notebook(folder, environment_for(manager, folder)) as notebook:
             await notebook.run("1")
             state = folder / "state"
-            below = [path for path in state.rglob("*") if not path.is_socket()]
+            below = [state, *(path for path in state.rglob("*") if not path.is_socket())]
             open_to_others = {
                 str(path.relative_to(state)): oct(stat.S_IMODE(path.stat().st_mode))
                 for path in below

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from ..config import state_dir
+from ..config import make_private, state_dir
 from ..start import Left
 
 _ASKS = "asks"
@@ -54,7 +54,7 @@ class KeptNote:
         planned = _PLANNED if is_planned else ""
         note = f"{session_id}\n{run_id}\n{_ASKS if asks else ''}\n{planned}"
         if self._file is None:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._path.parent)
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
         os.lseek(self._file, 0, os.SEEK_SET)
         os.write(self._file, note.ljust(_LENGTH).encode())
