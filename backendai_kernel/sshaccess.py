@@ -20,7 +20,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -29,6 +29,7 @@ from .client import Client
 from .config import Config, state_dir, write_private
 from .download import read_file
 from .errors import ConfigError, ConnectError, NotFound, ProtocolError
+from .listing import Query, Which, list_sessions
 from .model import Session
 from .ownkeys import has_keys
 from .tunnel import App, Bind, Tunnel, find_app
@@ -143,6 +144,18 @@ class Place:
         if self.pinned(host) is not None:
             self._write([line for line in self._lines() if line.split()[0] != host])
 
+    def session_ids(self) -> set[str]:
+        """Return the ids of the sessions whose host keys are pinned."""
+        return {words[3] for line in self._lines() if len(words := line.split()) == 4}
+
+    def forget_sessions(self, ids: Collection[str]) -> list[str]:
+        """Forget sessions by their ids; return the hosts that were forgotten."""
+        pinned = [line.split() for line in self._lines()]
+        gone = [words[0] for words in pinned if len(words) == 4 and words[3] in ids]
+        for host in gone:
+            self.forget(host)
+        return gone
+
     def unpin(self) -> None:
         """Forget all host keys; each is proved anew when it is needed."""
         self.known_hosts.unlink(missing_ok=True)
@@ -180,6 +193,7 @@ async def prepare(client: Client, session: Session, place: Place) -> bool:
         if place.pinned(host) == session.id and place.key(host).exists():
             return False
         is_replaced = place.key(host).exists()  # by that of a newer session of the same name
+        await _sweep(client, place)
         place.forget(host)
         key = await _read_key(client, session)
         write_private(place.key(host), key)
@@ -189,6 +203,21 @@ async def prepare(client: Client, session: Session, place: Place) -> bool:
             write_private(place.new_key(host), key)
         place.pin(host, await _prove(client, session, place), session.id)
     return True
+
+
+async def forget_ended(place: Place, ids: Collection[str]) -> None:
+    """Remove the keys of sessions that were just ended, where there are any."""
+    if place.known_hosts.exists():
+        async with _held(place):
+            place.forget_sessions(ids)
+
+
+async def _sweep(client: Client, place: Place) -> None:
+    """Remove the keys of sessions that have ended meanwhile, by whatever hand."""
+    kept = place.session_ids()
+    if kept:
+        found = await list_sessions(client, Query(Which.LIVE, limit=None))
+        place.forget_sessions(kept - {each.id for each in found.items})
 
 
 @contextlib.asynccontextmanager

@@ -360,6 +360,18 @@ async def test_a_new_session_of_the_same_name_is_reached_at_the_first_try(comput
     assert not await still_there(computer.kept / "new" / "bai-train")
 
 
+async def test_keys_of_sessions_that_have_ended_go_at_the_next_first_contact(computer):
+    await computer("ssh", "bai-train", "true")
+    record = computer.manager.session("train")
+    await computer.api("DELETE", "/session/train")
+    await record.over.wait()
+    await computer.api.start("next")
+    reached = await computer("ssh", "bai-next", "true")
+
+    assert reached.status == 0
+    assert [path.name for path in (computer.kept / "keys").iterdir()] == ["bai-next"]
+
+
 async def test_the_websocket_lost_in_mid_transfer_ends_the_copy_with_an_error(computer):
     process = await computer.start("ssh", "bai-train", "cat /dev/zero")
     await process.stdout.readexactly(2**20)

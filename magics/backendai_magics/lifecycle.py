@@ -32,12 +32,17 @@ async def _found(client: Client, asked: Asked, *, dead: bool = False) -> tuple[S
 
 def rm(asked: Asked) -> Any:
     """End sessions; return what became of each."""
+    from backendai_kernel.sshaccess import Place, forget_ended
+
     options = asked.options
 
     async def work(client: Client) -> Any:
-        return await ending.end_sessions(
+        ended = await ending.end_sessions(
             client, options.sessions, owner=options.owner, forced=options.forced
         )
+        place = Place.of(client.config, os.environ)
+        await forget_ended(place, [each.session_id for each in ended])
+        return ended
 
     return ended_table(asked.use(work))
 
