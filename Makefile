@@ -27,7 +27,7 @@ LOCAL := env -u BACKEND_ENDPOINT -u BACKEND_ENDPOINT_TYPE -u BACKEND_ACCESS_KEY 
 	-u BACKEND_SECRET_KEY BACKENDAI_KERNEL_CONFIG="$(abspath $(DEMO))/no-profile"
 
 .DEFAULT_GOAL := help
-.PHONY: help dev check fix test pinned lowest base demo bench docs fidelity which-python clean soak
+.PHONY: help dev check fix test pinned lowest base demo bench docs fidelity which-python clean soak faults
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -109,6 +109,9 @@ bench: $(READY) ## measure against a plain ipykernel, print the ratios
 
 soak: $(READY) ## half an hour of random cells, interrupts, restarts and faults; only="--minutes 5"
 	$(LOCAL) $(BIN)/python -m tests.soak $(only)
+
+faults: $(READY) ## every trouble in every request; the table goes into docs/reliability.md
+	$(LOCAL) $(BIN)/python -m tests.faults.matrix docs/reliability.md
 
 fidelity: $(READY) ## compare every output with a plain ipykernel's; only="errors pandas" for some
 	$(LOCAL) $(BIN)/python benchmarks/fidelity/run.py $(only)
