@@ -350,6 +350,7 @@ ROWS = [
     fails("keepalive --for 8h", ConfigError, "needs the kernel Backend.AI Python"),
     fails("keepalive --off", ConfigError, "needs the kernel Backend.AI Python"),
     fails("retry -r mem=4g --no-run", ConfigError, "needs the kernel Backend.AI Python"),
+    fails("replay 3", ConfigError, "needs the kernel Backend.AI Python"),
     # -- what was left behind: here nothing was, `tests/test_orphans.py` has the rest
     Row("gc", has("Nothing was left behind.")),
     Row("gc --dry-run --all", has("Nothing was left behind.")),
