@@ -38,7 +38,8 @@ _SCRIPTS = (
     "panel.js",
 )
 """Modules of the page, each before those that import from it."""
-_STYLES = ("panel.css",)
+_STYLES = ("panel.css", "sessions.css", "parts.css")
+"""In this order: narrow widths and high contrast, at the end, have the last word."""
 _IMPORT = re.compile(r"^import .*?;\n", re.MULTILINE | re.DOTALL)
 _EXPORT = re.compile(r"^export (?=(?:async )?function|const|class)", re.MULTILINE)
 
