@@ -30,7 +30,7 @@ def offered(notebook: Notebook, text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "offers"),
     [
-        ("%bai p", ["%bai ps", "%bai panel"]),
+        ("%bai p", ["%bai ps", "%bai push", "%bai pull", "%bai panel"]),
         ("%%bai ru", ["%%bai run"]),
         ("x = %bai im", ["x = %bai images"]),
         ("x << %bai im", ["x << %bai images"]),
