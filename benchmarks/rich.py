@@ -15,6 +15,7 @@ from table import Row, in_turn
 PICTURE = 5_000_000  # bytes of a PNG; a third more as base64
 UPDATES = 10_000
 DISPLAYS = 1000  # for the cost of one
+PLAIN_SIZE = len('{"data": {"text/plain": "x"}, "metadata": {}, "transient": {}}')
 
 SETUP = f"""
 import os, time, ipywidgets
@@ -34,13 +35,13 @@ for _ in range({DISPLAYS}):
     display({{"text/plain": "x"}}, raw=True)
 print("cost", (time.perf_counter() - began) / {DISPLAYS})
 """
-# The carrier's letters, beside those of the message itself.
+# What the server is sent for one display, in bytes.
 SIZE = """
 bai = get_ipython()._bai
 sent, raw = [], bai.send_raw
 def listening(stream, kind, content=None, **rest):
     if kind == "display_data":
-        sent.append(len(content["data"]["image/svg+xml"]))
+        sent.append(len(content))
     return raw(stream, kind, content, **rest)
 bai.send_raw = listening
 display({"text/plain": "x"}, raw=True)
@@ -67,7 +68,9 @@ def rich_rows(pair: list[Frontend], rounds: range, trips: range) -> Iterator[Row
     costs = [[_number(kernel, COST, "cost") for kernel in pair] for _ in rounds]
     yield in_turn("one `display` in the session", costs, 1e6, "µs", None)
     size = _number(pair[1], SIZE, "size")
-    yield Row("… its envelope, characters", "1", f"{size:g}", size, None)
+    yield Row(
+        "… its message's content, bytes", str(PLAIN_SIZE), f"{size:g}", size / PLAIN_SIZE, None
+    )
     yield in_turn("slider to its callback's output", list(_moves(pair, trips)), 1e3, "ms", None)
     yield from _completion(pair, trips)
 
