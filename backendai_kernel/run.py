@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 HELD_BY_ANOTHER = "A run from before holds the session, and nobody can end it."
 _DRAIN = 3.0  # seconds to wait for an interrupted run before it is left to the background
 _CHECK_AFTER = 2  # silent polls, about 2 s each, after which we ask whether anybody lives there; …
-_CHECK_EVERY = 20  # … then after growing numbers of them, up to this
-_QUIET = 0.12  # seconds between silent polls, so that these questions add no requests on the whole
+_CHECK_EVERY = 15  # … then after so many, half a minute
+_QUIET = 0.15  # seconds between silent polls, so that these questions add no requests on the whole
 INTERRUPT_FIRST = 0.15  # seconds: an empty line that overtook the interrupt would be the answer
 _REACH_AGAIN = 60.0  # seconds to try to reach the server for a run that was left
 _SEND_AGAIN = 3  # times that code which did not arrive is sent once more
@@ -256,7 +256,7 @@ class Run:
             self._check_at = _CHECK_AFTER
         if silent < self._check_at:
             return
-        self._check_at = silent + min(3 * silent, _CHECK_EVERY)
+        self._check_at = silent - silent % _CHECK_EVERY + _CHECK_EVERY
         try:
             await self.session.check_alive()
         except RunLost:
