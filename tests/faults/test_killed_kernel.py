@@ -45,6 +45,7 @@ async def test_a_cell_that_outlives_its_kernel_is_shown_whole_by_the_next(notebo
     [folder_of_journal] = (notebook.folder / "state" / "journal").iterdir()
     assert {p.stat().st_mode & 0o777 for p in folder_of_journal.iterdir()} == {0o600}
     assert folder_of_journal.stat().st_mode & 0o777 == 0o700
+    assert folder_of_journal.parent.stat().st_mode & 0o777 == 0o700
 
 
 async def test_a_flood_is_cut_for_the_page_and_whole_in_the_journal(notebook, manager):  # noqa: F811

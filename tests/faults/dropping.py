@@ -1,0 +1,78 @@
+"""A TCP proxy that breaks connections on demand: between a kernel and whatever server there is."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+
+
+class DroppingProxy:
+    """Passes bytes on to a server, until it is told to lose some.
+
+    Attributes:
+        is_down: Connections are broken and refused: the network is gone.
+        drops_answers: So many connections are broken when their answer comes.
+    """
+
+    def __init__(self, target: str) -> None:
+        parts = urlsplit(target)
+        self._host, self._port = parts.hostname, parts.port
+        self._server: asyncio.Server | None = None
+        self._pairs: set[asyncio.StreamWriter] = set()
+        self.is_down = False
+        self.drops_answers = 0
+
+    async def __aenter__(self) -> DroppingProxy:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+
+    @property
+    def url(self) -> str:
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def cut(self) -> None:
+        """Break every connection there is."""
+        for writer in tuple(self._pairs):
+            writer.transport.abort()
+
+    async def down(self, seconds: float) -> None:
+        """Be gone for a while."""
+        self.is_down = True
+        self.cut()
+        await asyncio.sleep(seconds)
+        self.is_down = False
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.is_down:
+            writer.transport.abort()
+            return
+        far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
+        self._pairs |= {writer, far_writer}
+        try:
+            async with asyncio.TaskGroup() as pumps:
+                pumps.create_task(self._pump(reader, far_writer, is_answer=False))
+                pumps.create_task(self._pump(far_reader, writer, is_answer=True))
+        finally:
+            self._pairs -= {writer, far_writer}
+            writer.close()
+            far_writer.close()
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool
+    ) -> None:
+        try:
+            while data := await reader.read(65536):
+                if is_answer and self.drops_answers:
+                    self.drops_answers -= 1
+                    break
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass  # either end may be broken at any time, by us
+        writer.transport.abort()
