@@ -525,7 +525,7 @@ def test_without_anywidget_it_is_a_table_and_a_text(connection, monkeypatch):
     assert "<table" in still._repr_html_() and "Resources" in still._repr_html_()
     assert "python" in repr(panels.show("launcher", connection=connection))
     assert "No session runs." in repr(panels.show("keys", connection=connection))
-    assert "FOLDER" in repr(panels.show("folders", connection=connection))
+    assert "folder" in repr(panels.show("folders", connection=connection)).lower()
     assert "No app is open" in repr(panels.show("apps", connection=connection))
 
 
