@@ -42,7 +42,9 @@ async def notebook(
     folder = tmp_path_factory.mktemp("k")
     async with (
         LocalManager(tmp_path_factory.mktemp("m"), slots=ROOMY, images=images) as manager,
-        open_notebook(folder, environment_for(manager, folder)) as notebook,
+        open_notebook(
+            folder, environment_for(manager, folder) | {"BACKENDAI_KERNEL_OUTPUT": "0"}
+        ) as notebook,
     ):
         await notebook.run("import time, threading, asyncio, os, sys")
         yield notebook

@@ -36,7 +36,8 @@ async def notebook(
     manager: LocalManager, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Notebook]:
     folder = tmp_path_factory.mktemp("k")
-    async with open_notebook(folder, environment_for(manager, folder)) as notebook:
+    environ = environment_for(manager, folder) | {"BACKENDAI_KERNEL_OUTPUT": "0"}  # all of it
+    async with open_notebook(folder, environ) as notebook:
         await notebook.run("import time, threading, asyncio")
         yield notebook
 
