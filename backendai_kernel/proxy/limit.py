@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import ConfigError
 
 VARIABLE = "BACKENDAI_KERNEL_OUTPUT"
-_DEFAULT = "10m"
+_DEFAULT = "128m"
 _TAIL = 4000  # characters of the end that are shown all the same
 
 
