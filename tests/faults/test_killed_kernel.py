@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from tests.proxy.conftest import folder, notebook  # noqa: F401 -- fixtures
+from tests.proxy.frontend import environment_for, open_notebook
 
 LINES = """
 import time
@@ -48,10 +49,12 @@ async def test_a_cell_that_outlives_its_kernel_is_shown_whole_by_the_next(notebo
     assert folder_of_journal.parent.stat().st_mode & 0o777 == 0o700
 
 
-async def test_a_flood_is_cut_for_the_page_and_whole_in_the_journal(notebook, manager):  # noqa: F811
+async def test_a_flood_is_cut_for_the_page_and_whole_in_the_journal(folder, manager):  # noqa: F811
     code = "for number in range(240): print(number, 'x' * 99_990)"
-    cell = await notebook.run(code)
-    journal = notebook.folder / "state" / "journal"
+    environ = environment_for(manager, folder) | {"BACKENDAI_KERNEL_OUTPUT": "10m"}
+    async with open_notebook(folder, environ) as notebook:
+        cell = await notebook.run(code)
+    journal = folder / "state" / "journal"
 
     assert "only its end is shown" in cell.stderr
     assert str(journal) in cell.stderr
