@@ -52,8 +52,8 @@ async def test_a_cell_that_outlives_its_kernel_is_shown_whole_by_the_next(notebo
 async def test_a_flood_is_cut_for_the_page_and_whole_in_the_journal(folder, manager):  # noqa: F811
     code = "for number in range(240): print(number, 'x' * 99_990)"
     environ = environment_for(manager, folder) | {"BACKENDAI_KERNEL_OUTPUT": "10m"}
-    async with open_notebook(folder, environ) as notebook:
-        cell = await notebook.run(code)
+    async with open_notebook(folder, environ) as limited:
+        cell = await limited.run(code)
     journal = folder / "state" / "journal"
 
     assert "only its end is shown" in cell.stderr
