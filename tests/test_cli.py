@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from backendai_kernel import cli, specs
+from backendai_kernel.cli_words import make_parser
 from backendai_kernel.client import Client
 from backendai_kernel.config import Config
 from backendai_kernel.leases import Lease, Terms
@@ -148,7 +149,7 @@ def test_a_secret_on_the_command_line_is_refused_and_not_repeated(words, capsys)
 
 
 def test_login_has_no_option_that_takes_a_secret():
-    options = cli._parser()._subparsers._group_actions[0].choices["login"]._actions
+    options = make_parser()._subparsers._group_actions[0].choices["login"]._actions
     taking = {o.dest for o in options if o.nargs != 0}
 
     assert taking == {"endpoint", "type", "access_key", "username", "domain", "group"}

@@ -18,7 +18,7 @@ FLOORS = [
     "client events ratelimit pace portal connect local",
     "session run recovery start quota listing leases orphans expiry postmortem upload batch follow values perform ending resources usage relay accepted apps tunnel opened carrier links stdio download ownkeys sshaccess sshconfig sshhosts journal vfolders storage sessionfiles",
     "sshwords filewords filework views tables outputs card describe specs doctor login outcomes doors",
-    "proxy cli cli_apps cli_ssh cli_files finish provisioner __main__ backendai_magics bai",
+    "proxy cli cli_apps cli_ssh cli_files cli_words finish provisioner __main__ backendai_magics bai",
 ]
 """Top modules by floor, ground floor first; a package stands for all its modules."""
 
