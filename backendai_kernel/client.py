@@ -1,4 +1,4 @@
-"""The only HTTP client: signs calls, sends them, reads the answers, translates what goes wrong.
+"""The only HTTP client: sends calls and reads the answers; what goes wrong becomes our errors.
 
 It lives on the portal's loop. aiohttp is imported when a client is opened and not before: that
 import takes longer than a kernel may take to answer its first ``kernel_info``.
@@ -7,19 +7,15 @@ import takes longer than a kernel may take to answer its first ``kernel_info``.
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import random
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
-
+from . import answers, outgoing
 from .config import Config, write_private
 from .errors import (
     APIError,
@@ -29,17 +25,17 @@ from .errors import (
     ProtocolError,
     RateLimited,
     ServerError,
-    Unauthorized,
-    from_problem,
 )
 from .events import SessionEvent, read_events
 from .model import ServerVersion
-from .protocol import calls, signing
+from .outgoing import BUFFER, COOKIE, Body, Credentials, Handshake, body_of
+from .protocol import calls
 from .protocol.calls import Call
 from .ratelimit import RateLimit
 
 if TYPE_CHECKING:
     import aiohttp
+    from yarl import URL
 
 T = TypeVar("T")
 
@@ -50,8 +46,6 @@ _ATTEMPTS = 5
 _FIRST_PAUSE = 0.2  # seconds; doubled each time, with jitter
 _PASSING = (500, 502, 503, 504)
 _KEEPALIVE = 30.0
-_BUFFER = 2**20  # bytes of an answer that are read before the reader is asked to slow down
-_COOKIE = "AIOHTTP_SESSION"
 
 
 class Client:
@@ -89,7 +83,7 @@ class Client:
         self._version = ""
         self._tls: Any = None
         self._own_key = ""
-        self._signing_keys: dict[tuple[str, str], bytes] = {}
+        self._credentials = Credentials(config)
 
     async def __aenter__(self) -> Client:
         import aiohttp
@@ -106,7 +100,7 @@ class Client:
             headers={"User-Agent": "Backend.AI for Jupyter"},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=True,
-            read_bufsize=_BUFFER,
+            read_bufsize=BUFFER,
         )
         return self
 
@@ -161,15 +155,15 @@ class Client:
     # -- the wire -----------------------------------------------------------------------------
 
     async def _once(self, call: Call[T]) -> T:
-        async with self._request(call, _body(call)) as response:
+        async with self._request(call, body_of(call)) as response:
             if response.status == 204 or call.answer is type(None):
                 await response.read()
                 return None  # type: ignore[return-value]  # T is None by the call's own type
-            return _read(await _whole(response), call)
+            return answers.read(await answers.whole(response), call)
 
     @asynccontextmanager
     async def _request(
-        self, call: Call[Any], body: _Body | None
+        self, call: Call[Any], body: Body | None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send once; yield an answer below 400, raise for the others."""
         import aiohttp
@@ -177,9 +171,9 @@ class Client:
 
         if self._http is None:
             raise RuntimeError("the client is not open: use it as a context manager")
-        prefix = self._func_prefix(call)
+        prefix = self._credentials.prefix(call)
         url = URL(self.config.endpoint + prefix + call.path, encoded=True)
-        headers = self._headers(call, url.raw_path_qs, _host(url), body)
+        headers = self._headers(call, url, body)
         self.requests += 1
         try:
             async with self._http.request(
@@ -193,14 +187,19 @@ class Client:
                 self._observe(response.headers)
                 if response.status >= 300:
                     said = await response.read()
-                    raise self.refusal(
-                        response.status, response.reason, response.headers, said, call.what
+                    raise answers.refusal(
+                        self.config,
+                        response.status,
+                        response.reason,
+                        response.headers,
+                        said,
+                        call.what,
                     )
                 yield response
         except BackendError:
             raise
         except aiohttp.ClientConnectorError as exc:
-            raise self._unreachable(exc) from exc
+            raise answers.unreachable(self.config, exc) from exc
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
             text = str(exc) or type(exc).__name__
             raise ConnectError(
@@ -209,42 +208,9 @@ class Client:
                 sent=True,
             ) from exc
 
-    def _func_prefix(self, call: Call[Any]) -> str:
-        # A web server passes on what stands behind /func; its own paths begin with /server (2.11).
-        if self.config.endpoint_type == "session" and not call.path.startswith("/server"):
-            return "/func"
-        return ""
-
-    def _headers(
-        self, call: Call[Any], path_qs: str, host: str, body: _Body | None
-    ) -> dict[str, str]:
-        content_type = body.content_type if body is not None else "text/plain"
-        headers = {"Content-Type": content_type}
-        if call.is_stream:  # signed as application/octet-stream, sent without the header (2.3)
-            content_type, headers = "application/octet-stream", {}
-        if self.config.endpoint_type == "session":
-            headers["X-BackendAI-Version"] = self._version or _version_text(API_VERSION)
-            # A login is refused as long as a cookie from before comes with it (2.11).
-            if call.path != calls.LOGIN and (cookie := read_cookie(self.config)):
-                headers["Cookie"] = f"{_COOKIE}={cookie}"
-        elif call.signed:
-            headers |= self._signed(call.method, path_qs, host, content_type)
-        return headers
-
-    def _signed(self, method: str, path_qs: str, host: str, content_type: str) -> dict[str, str]:
-        date = signing.signing_date()
-        day = (date[:10], host)
-        if day not in self._signing_keys:
-            self._signing_keys = {day: signing.signing_key(self.config.secret_key, date, host)}
-        signed = signing.signature_with(
-            self._signing_keys[day], method, path_qs, date, host, content_type, self._version
-        )
-        return {
-            "Date": date,
-            "Authorization": signing.authorization(self.config.access_key, signed),
-            "X-BackendAI-Version": self._version,
-            "X-BackendAI-Domain": self.config.domain,
-        }
+    def _headers(self, call: Call[Any], url: URL, body: Body | None) -> dict[str, str]:
+        version = self._version or _version_text(API_VERSION)
+        return self._credentials.headers(call, url, body, version)
 
     def _observe(self, headers: Any) -> None:
         self.rate.observe(headers)
@@ -255,47 +221,6 @@ class Client:
                 self.skew = parsedate_to_datetime(date).timestamp() - time.time()
             except ValueError:
                 self.skew = None
-
-    def refusal(
-        self, status: int, reason: str | None, headers: Mapping[str, str], body: bytes, what: str
-    ) -> BackendError:
-        """Return the error that an answer with a status of 300 or more means."""
-        if status < 400:
-            location = headers.get("Location") or headers.get("location") or "elsewhere"
-            return ProtocolError(
-                f"{self.config.endpoint} is not the API: it sends us to {location}.",
-                hint="Check BACKEND_ENDPOINT.",
-            )
-        try:
-            problem = json.loads(body)
-        except ValueError:
-            problem = None
-        if not isinstance(problem, dict):
-            problem = {"title": f"HTTP {status} {reason or ''}".strip()}
-        error = from_problem(status, problem, what=what)
-        if isinstance(error, RateLimited):
-            error.retry_after = _seconds(headers.get("Retry-After"))
-        if error.status == 401 and self.config.endpoint_type == "session":
-            return Unauthorized(
-                f"You are not logged in at {self.config.endpoint}, or no longer.",
-                status=401,
-                hint="Log in again: backendai-kernel login --type session",
-                slug=error.slug,
-                title=error.title,
-                msg=error.msg,
-            )
-        return error
-
-    def _unreachable(self, exc: aiohttp.ClientConnectorError) -> ConnectError:
-        if "certificate" in str(exc).lower():
-            return ConnectError(
-                f"The certificate of {self.config.endpoint} is not trusted.",
-                hint="Check the address; BACKEND_SKIP_SSLCERT_VALIDATION=yes trusts any.",
-            )
-        return ConnectError(
-            f"Nothing answers at {self.config.endpoint} ({exc.os_error.strerror or exc}).",
-            hint="Check the address and the network; `backendai-kernel doctor` looks closer.",
-        )
 
     @asynccontextmanager
     async def events(
@@ -322,7 +247,7 @@ class Client:
         """
         if not self._version:
             await self._negotiate()
-        async with self._request(call, _body(call)) as response:
+        async with self._request(call, body_of(call)) as response:
             return response.headers.get("Content-Type", ""), await response.read()
 
     async def look(self, address: str) -> dict[str, Any] | None:
@@ -374,8 +299,8 @@ class Client:
             ) as response:
                 if response.status >= 300:
                     said = await response.read()
-                    raise self.refusal(
-                        response.status, response.reason, response.headers, said, what
+                    raise answers.refusal(
+                        self.config, response.status, response.reason, response.headers, said, what
                     )
                 yield response
         except BackendError:
@@ -398,11 +323,12 @@ class Client:
 
         if not self._version:
             await self._negotiate()
-        url = URL(self.config.endpoint + self._func_prefix(call) + call.path, encoded=True)
+        url = URL(self.config.endpoint + self._credentials.prefix(call) + call.path, encoded=True)
         assert url.host is not None and url.port is not None
-        headers = self._headers(call, url.raw_path_qs, _host(url), None)
+        host_header = outgoing.host_header(url)
+        headers = self._headers(call, url, None)
         return Handshake(
-            url.host, url.port, url.scheme == "https", url.raw_path_qs, _host(url), headers
+            url.host, url.port, url.scheme == "https", url.raw_path_qs, host_header, headers
         )
 
     def tls(self) -> Any:
@@ -459,17 +385,17 @@ class Client:
         call = calls.login(username, password, otp)
         assert call.body is not None
         try:
-            async with self._request(call, _body(call)) as response:
-                answer = _read(await response.read(), call)
-                cookie = response.cookies.get(_COOKIE)
+            async with self._request(call, body_of(call)) as response:
+                answer = answers.read(await response.read(), call)
+                cookie = response.cookies.get(COOKIE)
         except APIError as exc:  # newer web servers hand on the manager's own refusal (2.11)
             if exc.status not in (400, 401, 403):
                 raise
-            raise _login_refused(exc.slug, exc.msg or exc.title) from exc
+            raise answers.login_refused(exc.slug, exc.msg or exc.title) from exc
         if not answer.authenticated or cookie is None:
             data = answer.data or {}
             slug = str(data.get("type", "")).rsplit("/", 1)[-1]
-            raise _login_refused(slug, str(data.get("details") or data.get("title") or ""))
+            raise answers.login_refused(slug, str(data.get("details") or data.get("title") or ""))
         if self.config.cookie_file is None:
             raise ConfigError("There is no place to keep the login in.")
         kept = {"endpoint": self.config.endpoint, "cookie": cookie.value}
@@ -490,72 +416,6 @@ class Client:
                 self.config.cookie_file.unlink(missing_ok=True)
 
 
-class _Body(NamedTuple):
-    content_type: str
-    data: bytes
-
-    @property
-    def payload(self) -> bytes | io.BytesIO:
-        """What aiohttp is to send: more than a piece of it at once would hold up the loop."""
-        return self.data if len(self.data) < _BUFFER else io.BytesIO(self.data)
-
-
-def _body(call: Call[Any]) -> _Body | None:
-    if call.parts:
-        boundary = secrets.token_hex(16)
-        data = calls.encode_parts(call.parts, boundary)
-        return _Body(f"multipart/form-data; boundary={boundary}", data)
-    return None if call.body is None else _Body("application/json", msgspec.json.encode(call.body))
-
-
-@dataclass(frozen=True, slots=True)
-class Handshake:
-    """Where and with which headers a websocket is opened.
-
-    Attributes:
-        host: To connect to, with ``port``.
-        path: Path and query.
-        host_header: The ``Host`` header, over which the request is signed.
-        headers: The others; they are the credentials.
-    """
-
-    host: str
-    port: int
-    is_tls: bool
-    path: str
-    host_header: str
-    headers: Mapping[str, str] = field(repr=False)
-
-
-def _login_refused(slug: str, details: str) -> Unauthorized:
-    details = details.strip().rstrip(".") or "wrong name or password"
-    return Unauthorized(
-        f"The login was refused: {details}.", status=401, slug=slug, title=details, msg=details
-    )
-
-
-def wants_otp(refusal: Unauthorized) -> bool:
-    """Tell whether a refused login lacked a one-time password (API reference 2.11)."""
-    return (
-        refusal.slug == "require-totp-authentication" or refusal.msg.lower() == "otp not provided"
-    )
-
-
-def read_cookie(config: Config) -> str | None:
-    """Return the cookie kept by `Client.login` for this endpoint, if there is one."""
-    if config.cookie_file is None:
-        return None
-    try:
-        kept = json.loads(config.cookie_file.read_text())
-    except (FileNotFoundError, ValueError):
-        return None  # not logged in, or not our file: the server will say that a login is due
-    return kept.get("cookie") if kept.get("endpoint") == config.endpoint else None
-
-
-def _host(url: Any) -> str:
-    return str(url.raw_host if url.is_default_port() else url.raw_authority.rpartition("@")[2])
-
-
 def _version(text: str) -> tuple[int, str]:
     major, dot, date = text.removeprefix("v").partition(".")
     if not (text.startswith("v") and dot and major.isdigit() and date.isdigit()):
@@ -568,38 +428,3 @@ def _version(text: str) -> tuple[int, str]:
 
 def _version_text(version: tuple[int, str]) -> str:
     return f"v{version[0]}.{version[1]}"
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return None  # a date: the limiter's own pauses will do
-
-
-async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    # `response.read` keeps what it returns for as long as there is a response: megabytes at times.
-    return b"".join([piece async for piece in response.content.iter_any()])
-
-
-def _read(body: bytes, call: Call[T]) -> T:
-    try:
-        value = msgspec.json.decode(body)
-        if isinstance(value, dict) and value.get("errors"):
-            raise _graphql_error(value["errors"], call)
-        for key in call.inside:
-            value = value[key]
-        return msgspec.convert(value, call.answer, strict=False)
-    except (msgspec.MsgspecError, KeyError, TypeError) as exc:
-        raise ProtocolError(
-            f"{call.what}: the server's answer is not in the form that we know ({exc}).",
-            hint="Check that BACKEND_ENDPOINT is a Backend.AI manager; upgrade backendai-kernel.",
-        ) from exc
-
-
-def _graphql_error(errors: Any, call: Call[Any]) -> APIError:
-    first = errors[0] if isinstance(errors, list) and errors else {}
-    message = str(first.get("message", errors) if isinstance(first, dict) else first)
-    return APIError(
-        f"{call.what} was refused: {message}", status=400, slug="graphql-error", msg=message
-    )

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .client import Client, wants_otp
+from .answers import wants_otp
+from .client import Client
 from .config import Config, profile_path, read_profile, write_profile
 from .errors import BackendError, ConfigError, Unauthorized
 from .model import KeyPair

@@ -14,6 +14,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Protocol
 
+from . import answers
 from .errors import BackendError, ConnectError, ProtocolError
 from .protocol import websocket
 from .protocol.websocket import FrameReader
@@ -325,7 +326,7 @@ async def open_websocket(client: Client, call: Call[None], scratch: Scratch) -> 
         transport.write(websocket.handshake(shake.path, shake.host_header, shake.headers, key))
         status, reason, headers, said = await end.opened
         if status != 101:
-            raise client.refusal(status, reason, headers, said, call.what)
+            raise answers.refusal(client.config, status, reason, headers, said, call.what)
         if headers.get("sec-websocket-accept") != websocket.accept_of(key):
             raise ProtocolError(
                 "What answered is no websocket.", hint="Is there a proxy between the server and us?"

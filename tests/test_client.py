@@ -19,7 +19,8 @@ from aiohttp import web
 
 from backendai_kernel import client as client_module
 from backendai_kernel import ratelimit
-from backendai_kernel.client import Client, read_cookie, wants_otp
+from backendai_kernel.answers import wants_otp
+from backendai_kernel.client import Client
 from backendai_kernel.config import Config
 from backendai_kernel.errors import (
     APIError,
@@ -34,6 +35,7 @@ from backendai_kernel.errors import (
 from backendai_kernel.local.auth import KeyPairPolicy
 from backendai_kernel.local.manager import LocalManager
 from backendai_kernel.local.release import RELEASES
+from backendai_kernel.outgoing import read_cookie
 from backendai_kernel.protocol import calls
 
 

@@ -1,0 +1,132 @@
+"""What comes back: an answer as a value, a refusal as an error of ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from .config import Config
+from .errors import (
+    APIError,
+    BackendError,
+    ConnectError,
+    ProtocolError,
+    RateLimited,
+    Unauthorized,
+    from_problem,
+)
+from .protocol.calls import Call
+
+if TYPE_CHECKING:
+    import aiohttp
+
+T = TypeVar("T")
+
+
+async def whole(response: aiohttp.ClientResponse) -> bytes:
+    """Return all that an answer carries."""
+    # `response.read` keeps what it returns for as long as there is a response: megabytes at times.
+    return b"".join([piece async for piece in response.content.iter_any()])
+
+
+def read(body: bytes, call: Call[T]) -> T:
+    """Return what an answer says, as the call wants it read.
+
+    Raises:
+        APIError: It is a refusal, in the way of GraphQL.
+        ProtocolError: It is not what the API describes.
+    """
+    try:
+        value = msgspec.json.decode(body)
+        if isinstance(value, dict) and value.get("errors"):
+            raise _graphql_error(value["errors"], call)
+        for key in call.inside:
+            value = value[key]
+        return msgspec.convert(value, call.answer, strict=False)
+    except (msgspec.MsgspecError, KeyError, TypeError) as exc:
+        raise ProtocolError(
+            f"{call.what}: the server's answer is not in the form that we know ({exc}).",
+            hint="Check that BACKEND_ENDPOINT is a Backend.AI manager; upgrade backendai-kernel.",
+        ) from exc
+
+
+def _graphql_error(errors: Any, call: Call[Any]) -> APIError:
+    first = errors[0] if isinstance(errors, list) and errors else {}
+    message = str(first.get("message", errors) if isinstance(first, dict) else first)
+    return APIError(
+        f"{call.what} was refused: {message}", status=400, slug="graphql-error", msg=message
+    )
+
+
+def refusal(
+    config: Config,
+    status: int,
+    reason: str | None,
+    headers: Mapping[str, str],
+    body: bytes,
+    what: str,
+) -> BackendError:
+    """Return the error that an answer with a status of 300 or more means."""
+    if status < 400:
+        location = headers.get("Location") or headers.get("location") or "elsewhere"
+        return ProtocolError(
+            f"{config.endpoint} is not the API: it sends us to {location}.",
+            hint="Check BACKEND_ENDPOINT.",
+        )
+    try:
+        problem = json.loads(body)
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict):
+        problem = {"title": f"HTTP {status} {reason or ''}".strip()}
+    error = from_problem(status, problem, what=what)
+    if isinstance(error, RateLimited):
+        error.retry_after = _seconds(headers.get("Retry-After"))
+    if error.status == 401 and config.endpoint_type == "session":
+        return Unauthorized(
+            f"You are not logged in at {config.endpoint}, or no longer.",
+            status=401,
+            hint="Log in again: backendai-kernel login --type session",
+            slug=error.slug,
+            title=error.title,
+            msg=error.msg,
+        )
+    return error
+
+
+def unreachable(config: Config, exc: aiohttp.ClientConnectorError) -> ConnectError:
+    """Return the error that a connection which did not come about means."""
+    if "certificate" in str(exc).lower():
+        return ConnectError(
+            f"The certificate of {config.endpoint} is not trusted.",
+            hint="Check the address; BACKEND_SKIP_SSLCERT_VALIDATION=yes trusts any.",
+        )
+    return ConnectError(
+        f"Nothing answers at {config.endpoint} ({exc.os_error.strerror or exc}).",
+        hint="Check the address and the network; `backendai-kernel doctor` looks closer.",
+    )
+
+
+def login_refused(slug: str, details: str) -> Unauthorized:
+    """Return the error that a refused login means."""
+    details = details.strip().rstrip(".") or "wrong name or password"
+    return Unauthorized(
+        f"The login was refused: {details}.", status=401, slug=slug, title=details, msg=details
+    )
+
+
+def wants_otp(refusal: Unauthorized) -> bool:
+    """Tell whether a refused login lacked a one-time password (API reference 2.11)."""
+    return (
+        refusal.slug == "require-totp-authentication" or refusal.msg.lower() == "otp not provided"
+    )
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None  # a date: the limiter's own pauses will do
