@@ -12,27 +12,21 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from traitlets import Float, List, Unicode
+from traitlets import Float, Unicode
 
 from .. import __version__
-from ..errors import BackendError, ConfigError
-from ..leases import name_of
-from ..portal import Portal
+from ..errors import BackendError
 from . import inputs
-from .life import LivingKernel, shutdown_limit
+from .life import shutdown_limit
 from .packing import packed
 from .requests import maybe
 from .routing import Misplaced, route
+from .sessions import SessionsKernel
 
 if TYPE_CHECKING:
-    from ..session import ComputeSession
     from .cell import Cell
-    from .lanes import QueryLane
-    from .wish import Wish
 
 
 _PREPARE_AFTER = 0.3  # seconds after kernel_info: the front end has its answer and draws
@@ -40,21 +34,13 @@ _SWITCH_INTERVAL = 0.0005  # seconds
 _EXIT_AFTER = 0.1  # seconds: the reply is out by then
 
 Reply = dict[str, Any]
-AnyLane = TypeVar("AnyLane", bound="QueryLane")
 
 
-class BackendKernel(LivingKernel):
+class BackendKernel(SessionsKernel):
     """A Python kernel whose cells run in a Backend.AI compute session."""
 
     implementation = "backendai-kernel"
     implementation_version = __version__
-
-    image = Unicode("python", help="Image of the session: full reference or alias.").tag(
-        config=True
-    )
-    resources = List(
-        Unicode(), help="Resources of the session, such as ['cpu=2', 'mem=4g', 'gpu=0.5']."
-    ).tag(config=True)
 
     problem = Unicode("", help="Why no session can be had; every cell is answered with it.").tag(
         config=True
@@ -65,16 +51,11 @@ class BackendKernel(LivingKernel):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._portal = Portal()
-        self._lane: QueryLane | None = None
-        self._own_lane: QueryLane | None = None  # while the cells run in another session
-        self._is_attached = False
         self._cells: list[Cell] = []
         self._greeted = False
         self._runs_here = False
         self._interrupted_early = False
         self._handles = False  # a cell's request is being handled
-        self._lane_lock = threading.Lock()
         if self.shell is not None:
             self.shell.extension_manager.load_extension("bai")
 
@@ -242,102 +223,6 @@ class BackendKernel(LivingKernel):
 
         return ask
 
-    # -- the session --------------------------------------------------------------------------
-
-    @property
-    def portal(self) -> Portal:
-        """The thread of all our requests; what runs in this kernel may use it as well."""
-        return self._portal
-
-    def attach_session(self, word: str) -> ComputeSession:
-        """Have the cells run in a session that runs already, until `detach_session`.
-
-        The notebook's own session, if there is one, waits meanwhile.
-
-        Args:
-            word: Name or id.
-
-        Raises:
-            NotFound, Conflict, ConfigError: There is no such session, or it does not run.
-            RunLost, ConnectError, APIError, ProtocolError: As `ComputeSession.prepare`.
-        """
-        from .attached import AttachedLane
-        from .wish import Wish
-
-        lane = self._make_lane(AttachedLane, Wish(word, self.image))
-        try:
-            self._portal.call(lane.open(lambda progress: None))
-        except BaseException:
-            self._portal.call(lane.close(restart=False))
-            raise
-        if self._is_attached:
-            self.detach_session()
-        self._relay.close_all()  # widgets belong to the session that is left
-        with self._lane_lock:
-            self._own_lane, self._lane, self._is_attached = self._lane, lane, True
-        assert lane.session is not None
-        return lane.session
-
-    def detach_session(self) -> str:
-        """Go back to the notebook's own session; return the name of the one that was left.
-
-        Raises:
-            ConfigError: No other session is attached.
-        """
-        with self._lane_lock:
-            if not self._is_attached or self._lane is None:
-                raise ConfigError(
-                    "This notebook's cells run in its own session already.",
-                    hint="`%bai attach SESSION` has them run in another.",
-                )
-            left, self._lane = self._lane, self._own_lane
-            self._own_lane, self._is_attached = None, False
-        name = left.session.name if left.session is not None else left.wish.name
-        self._portal.call(left.close(restart=False))
-        self._relay.close_all()
-        return name
-
-    def _make_lane(self, kind: type[AnyLane], wish: Wish, **more: Any) -> AnyLane:
-        return kind(
-            wish,
-            os.environ,
-            cwd=Path.cwd(),
-            on_late=partial(self._from_portal, self._relay.deliver),
-            on_end=partial(self._from_portal, self._relay.close_all),
-            **more,
-        )
-
-    def _the_lane(self) -> QueryLane:
-        from .lanes import QueryLane
-        from .wish import Wish
-
-        with self._lane_lock:
-            if self._lane is None:
-                wish = Wish(self._session_name(), self.image, tuple(self.resources))
-                self._hold_lease(wish.name, is_new=True)
-                self._lane = self._make_lane(QueryLane, wish, lease=self._lease)
-            return self._lane
-
-    def describe_session(self) -> list[tuple[str, str]]:
-        """Return what there is to say about the session: pairs of a label and a value."""
-        lane = self._lane
-        session = lane.session if lane is not None else None
-        facts = [("Image", self.image), ("Resources", " ".join(self.resources) or "the image's")]
-        if session is None:
-            return [("Session", "none yet: the first cell starts it"), *facts]
-        if self._is_attached:
-            return [("Session", f"{session.name} ({session.id}), attached: not started here")]
-        times = [("Time", str(deadline)) for deadline in self.time_left()]
-        return [("Session", f"{session.name} ({session.id})"), *facts, *times]
-
-    def session_id(self) -> str | None:
-        """Return the id of the session that the cells run in; ``None`` before the first one."""
-        session = self._lane.session if self._lane is not None else None
-        return session.id if session is not None else None
-
-    def _session_name(self) -> str:
-        return name_of(str(getattr(self.parent, "connection_file", "") or ""))
-
     # -- interrupt and end --------------------------------------------------------------------
 
     async def interrupt_request(self, stream: Any, ident: Any, parent: Any) -> None:
@@ -417,12 +302,6 @@ class BackendKernel(LivingKernel):
         leaving = asyncio.get_running_loop().run_in_executor(None, self._close, is_started_again)
         assert self.shell is not None
         leaving.add_done_callback(lambda _: setattr(self.shell, "exit_now", True))
-
-    def _was_left_a_session(self) -> bool:
-        from .kept import KeptNote
-
-        name = self._session_name()
-        return bool(KeptNote(os.environ, name).read().session_id) or self._the_lease(name).is_there
 
     def _close(self, restart: bool) -> None:
         if self._is_attached:
