@@ -69,6 +69,10 @@ def _unknown(word: str) -> int:
 
 
 def _install(options: argparse.Namespace) -> int:
+    for word in ("image", "name", "display_name"):  # a variable of the shell that is not set
+        if getattr(options, word) == "":
+            option = word.replace("_", "-")
+            raise ConfigError(f"--{option} is empty.", hint="Give it a value, or leave it out.")
     profile = specs.resolve_profile(
         options.profile, image=options.image, resources=options.resource
     )

@@ -22,6 +22,7 @@ from .errors import (
     BackendError,
     ConfigError,
     ConnectError,
+    NotFound,
     ProtocolError,
     RateLimited,
     ServerError,
@@ -347,8 +348,19 @@ class Client:
     async def _negotiate(self) -> None:
         async with self._negotiating:
             if not self._version:
-                self.server = await self.send(calls.get_version())
+                try:
+                    self.server = await self.send(calls.get_version())
+                except NotFound as exc:
+                    raise self._no_manager() from exc
                 self._version = _version_text(min(API_VERSION, _version(self.server.version)))
+
+    def _no_manager(self) -> ProtocolError:
+        web = self.config.endpoint_type == "session"
+        kind, other = ("web server", "api") if web else ("manager", "session")
+        return ProtocolError(
+            f"What answers at {self.config.endpoint} is no {kind} of Backend.AI.",
+            hint=f"Check BACKEND_ENDPOINT; or is it one for BACKEND_ENDPOINT_TYPE={other}?",
+        )
 
     async def version(self) -> ServerVersion:
         """Return what the server says of itself, asking it the first time.

@@ -36,6 +36,10 @@ _KEYS = {  # field → key behind BACKEND_
 }
 
 
+_TIMES = ("connect_timeout", "read_timeout")
+_LONGEST = 1e9  # seconds
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Where to send requests, as whom, and how long to wait for an answer.
@@ -159,7 +163,15 @@ def _checked(config: Config) -> Config:
             f"The endpoint {endpoint!r} is not a URL.",
             hint="Write it as https://manager.example.com (BACKEND_ENDPOINT).",
         )
-    if config.endpoint_type not in ("api", "session", "docker", LOCAL):
+    for name in ("access_key", "secret_key", "domain", "group"):
+        # Line ends and broken UTF-8 can be neither signed nor sent; the value may be a secret.
+        if not getattr(config, name).isprintable():
+            where = config.sources.get(name, "the settings")
+            raise ConfigError(
+                f"The {name.replace('_', ' ')} has a character in it that no header can carry.",
+                hint=f"Write it again, in {where}.",
+            )
+    if config.endpoint_type not in ("api", "session"):
         raise ConfigError(
             f"The endpoint type {config.endpoint_type!r} is unknown.",
             hint="BACKEND_ENDPOINT_TYPE is api (keypair) or session (login through the web).",
@@ -175,7 +187,13 @@ def _checked(config: Config) -> Config:
 def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_whole = bool(parts.hostname) and parts.port != 0 and not parts.query + parts.fragment
+        return (
+            parts.scheme in ("http", "https")
+            and is_whole
+            and text.isprintable()
+            and " " not in text
+        )
     except ValueError:  # brackets or a port that are none
         return False
 
@@ -190,12 +208,12 @@ def _without_default_port(endpoint: str) -> str:
 
 
 def _read(name: str, text: str, where: str) -> Any:
-    if name in ("connect_timeout", "read_timeout"):
+    if name in _TIMES:
         try:
             seconds = float(text)
         except ValueError:
             seconds = -1.0
-        if not 0 <= seconds < 1e9:
+        if not 0 <= seconds < _LONGEST:
             raise ConfigError(f"{where} is {text!r}, which is not a number of seconds.")
         return seconds
     if name == "verify_tls":
@@ -291,6 +309,10 @@ def read_profile(path: Path) -> dict[str, Any]:
         return {}
     except OSError as exc:
         raise ConfigError(f"The profile {path} cannot be read: {exc.strerror}.") from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError(
+            f"The profile {path} is not UTF-8.", hint="`backendai-kernel login` writes it."
+        ) from exc
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
@@ -312,6 +334,8 @@ def _from_profile(path: Path, name: str, value: object) -> Any:
             hint=f"It may have {', '.join(_TYPES)}.",
         )
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ConfigError(f"{name} in the profile {path} must be {words}.")
+    if name in _TIMES and not 0 <= value < _LONGEST:  # type: ignore[operator]  # a number, see above
         raise ConfigError(f"{name} in the profile {path} must be {words}.")
     if isinstance(value, list):
         return tuple(str(item) for item in value)

@@ -124,9 +124,10 @@ def read_cookie(config: Config) -> str | None:
         return None
     try:
         kept = json.loads(config.cookie_file.read_text())
-    except (FileNotFoundError, ValueError):
+        is_ours = kept["endpoint"] == config.endpoint and isinstance(kept["cookie"], str)
+    except (OSError, ValueError, KeyError, TypeError):
         return None  # not logged in, or not our file: the server will say that a login is due
-    return kept.get("cookie") if kept.get("endpoint") == config.endpoint else None
+    return kept["cookie"] if is_ours else None
 
 
 def host_header(url: URL) -> str:

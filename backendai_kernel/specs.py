@@ -70,10 +70,10 @@ def resolve_profile(
     profile = BUILTIN.get(name)
     if profile is None:
         close = difflib.get_close_matches(name, BUILTIN, n=1)
-        known = " and ".join(BUILTIN)
+        guess = f"Did you mean {close[0]!r}? " if close else ""
         raise ConfigError(
             f"There is no profile {name!r}.",
-            hint=f"Did you mean {close[0]!r}? " * bool(close) + f"The profiles are {known}.",
+            hint=f"{guess}The profiles are {' and '.join(BUILTIN)}.",
         )
     words = _by_name(profile.resources) | _by_name(resources)
     changed = replace(profile, image=image or profile.image, resources=tuple(words.values()))

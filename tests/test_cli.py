@@ -201,6 +201,23 @@ def test_a_malformed_resource_is_refused_at_once(word, sentence, jupyter, capsys
     assert not jupyter.exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--profile", "nope"], "There is no profile 'nope'.\n  The profiles are python and"),
+        (["--profile", "pyton"], "There is no profile 'pyton'.\n  Did you mean 'python'? The"),
+        (["--image", ""], "--image is empty."),
+        (["--display-name", ""], "--display-name is empty."),
+    ],
+)
+def test_a_kernel_that_cannot_be_meant_is_not_installed(words, sentence, jupyter, capsys):
+    status = cli.main(["install", *words])
+
+    assert status == 1
+    assert capsys.readouterr().err.startswith(f"✗ {sentence}")
+    assert not jupyter.exists()
+
+
 def test_an_install_where_jupyter_does_not_look_says_what_to_set(jupyter, tmp_path, capsys):
     status = cli.main(["install", "--prefix", str(tmp_path / "env")])
 

@@ -349,10 +349,26 @@ async def test_what_is_no_manager_is_noticed(head, body, sentence):
 
 
 async def test_an_error_page_is_told_by_its_status():
-    async with answering("404 Not Found", "<html></html>") as url:
+    async with answering("410 Gone", "<html></html>") as url:
         async with Client(config_of(url)) as client:
-            with pytest.raises(NotFound, match="HTTP 404 Not Found"):
+            with pytest.raises(APIError, match="HTTP 410 Gone"):
                 await client.version()
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_no", "other"),
+    [("api", "no manager", "session"), ("session", "no web server", "api")],
+)
+async def test_a_page_that_is_not_there_is_the_wrong_address(kind, is_no, other):
+    async with answering("404 Not Found", "<html></html>") as url:
+        async with Client(config_of(url, endpoint_type=kind)) as client:
+            with pytest.raises(ProtocolError) as caught:
+                await client.version()
+
+    assert caught.value.message == f"What answers at {url} is {is_no} of Backend.AI."
+    assert caught.value.hint == (
+        f"Check BACKEND_ENDPOINT; or is it one for BACKEND_ENDPOINT_TYPE={other}?"
+    )
 
 
 async def test_the_servers_clock_is_read_from_its_answers():
@@ -450,6 +466,15 @@ async def test_a_cookie_is_not_sent_to_another_server(manager, tmp_path):
 
     assert read_cookie(config)
     assert read_cookie(replace(config, endpoint="http://other.example.com")) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"cookie": 3}'])
+def test_a_file_that_is_no_cookie_is_no_login(text, tmp_path):
+    config = login_config("http://server.example.com", tmp_path)
+    config.cookie_file.parent.mkdir()
+    config.cookie_file.write_text(text)
+
+    assert read_cookie(config) is None
 
 
 async def test_a_wrong_password(manager, tmp_path):

@@ -169,7 +169,18 @@ def test_an_endpoint_is_brought_into_one_form(home, written, read):
             {"BACKEND_ENDPOINT": "https://me:pw@h"},
             "The endpoint has a name or a password in it, which no manager takes.",
         ),
+        ({"BACKEND_ENDPOINT": "https://a b"}, "The endpoint 'https://a b' is not a URL."),
+        ({"BACKEND_ENDPOINT": "https://h/?a=b"}, "The endpoint 'https://h/?a=b' is not a URL."),
         ({"BACKEND_ENDPOINT_TYPE": "magic"}, "The endpoint type 'magic' is unknown."),
+        ({"BACKEND_ENDPOINT_TYPE": "docker"}, "The endpoint type 'docker' is unknown."),
+        (
+            {"BACKEND_ACCESS_KEY": "A\nB"},
+            "The access key has a character in it that no header can carry.",
+        ),
+        (
+            {"BACKEND_SECRET_KEY": "\udcff"},
+            "The secret key has a character in it that no header can carry.",
+        ),
         ({"BACKEND_SECRET_KEY": ""}, "There is no keypair for https://manager.example.com."),
         ({"BACKEND_ENDPOINT": ""}, "There is a keypair but no endpoint."),
         (
@@ -316,6 +327,9 @@ def test_a_secret_that_others_can_read_is_refused(home):
     ("text", "sentence"),
     [
         ("endpoint", "is not TOML"),
+        (b"\xff\xfe", "is not UTF-8"),
+        ("read_timeout = -3", "read_timeout in the profile .* must be a number of seconds"),
+        ("read_timeout = nan", "read_timeout in the profile .* must be a number of seconds"),
         ("colour = 'red'", "has a setting that is not known: colour"),
         ("sources = {}", "has a setting that is not known: sources"),
         ("endpoint = 3", "endpoint in the profile .* must be text"),
@@ -327,7 +341,7 @@ def test_a_secret_that_others_can_read_is_refused(home):
 def test_a_profile_that_makes_no_sense_is_refused(home, text, sentence):
     path = profile_path(home)
     path.parent.mkdir()
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ConfigError, match=sentence):
         Config.from_env(home)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import time
 from collections import deque
@@ -22,6 +23,7 @@ from typing import Self
 
 from aiohttp import web
 
+from ..errors import ConfigError
 from . import idle, problems
 from .agent import Container, start_container
 from .appproxy import AppProxy
@@ -179,7 +181,14 @@ class LocalManager:
         )
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as exc:
+            await self._runner.cleanup()
+            raise ConfigError(
+                f"Nothing can listen at {self._host}:{self._port}: {os.strerror(exc.errno or 0)}.",
+                hint="Choose another --port; without one, any that is free is taken.",
+            ) from exc
         self._port = self._runner.addresses[0][1]
         if app_proxy is not None:
             app_proxy.address = self.url

@@ -8,6 +8,7 @@ import fcntl
 import json
 import logging
 import logging.handlers
+import math
 import os
 import shutil
 import signal
@@ -49,11 +50,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description="Serve Backend.AI's API on this computer; sessions are child processes.",
     )
     add = parser.add_argument
-    add("--port", type=int, default=0, help="port on 127.0.0.1 (default: any that is free)")
+    add("--port", type=_port, default=0, help="port on 127.0.0.1 (default: any that is free)")
     add("--state", type=Path, default=None, help="folder for keypair, log and sessions")
     add(
         "--idle-limit",
-        type=float,
+        type=_seconds,
         default=300.0,
         metavar="SECONDS",
         help="stop this long after the last request, open stream and session (default: 300; "
@@ -61,13 +62,15 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add(
         "--session-idle-limit",
-        type=float,
+        type=_seconds,
         default=3600.0,
         metavar="SECONDS",
         help="end a session this long after its last use (default: 3600; 0: never)",
     )
-    add("--gpus", type=int, default=2, metavar="N", help="simulated GPUs to offer (default: 2)")
-    add("--cpu", type=Decimal, default=None, metavar="N", help="cores to offer (default: all)")
+    add(
+        "--gpus", type=_devices, default=2, metavar="N", help="simulated GPUs to offer (default: 2)"
+    )
+    add("--cpu", type=_cores, default=None, metavar="N", help="cores to offer (default: all)")
     add("--mem", type=_size, default=None, metavar="SIZE", help="memory to offer (default: all)")
     add("--release", choices=RELEASES, default="26.4", help="server generation to be")
     add("--python", metavar="PATH", help="interpreter of the image python (default: its own)")
@@ -78,9 +81,46 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def _size(text: str) -> Decimal:
     try:
-        return parse_size(text)
+        size = parse_size(text)
     except ConfigError as exc:
         raise argparse.ArgumentTypeError(str(exc)) from exc
+    if size <= 0:
+        raise argparse.ArgumentTypeError("sessions need some memory: the size must be above zero")
+    return size
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 2**16):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: those are the numbers up to 65535")
+    return int(text)
+
+
+def _devices(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of devices")
+    return int(text)
+
+
+def _cores(text: str) -> Decimal:
+    if _number(text) <= 0:
+        raise argparse.ArgumentTypeError("sessions need a core: the number must be above zero")
+    return Decimal(text)
+
+
+def _seconds(text: str) -> float:
+    if (seconds := _number(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: 0 means never")
+    return seconds
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,21 +131,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = parse(argv)
     state = (options.state or default_state()).absolute()
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (state / "lock").open("a") as lock:
-        if not _take(lock):
-            _tell(options, TAKEN)
-            if options.tell is None:
-                sys.stderr.write(f"A manager serves from {state} already.\n")
-            return 0 if options.tell is not None else 1
-        try:
+    try:
+        with _lock_of(state) as lock:
+            if not _take(lock):
+                _tell(options, TAKEN)
+                if options.tell is None:
+                    sys.stderr.write(f"A manager serves from {state} already.\n")
+                return 0 if options.tell is not None else 1
             images = named_images(config_dir(os.environ) / IMAGES_FILE, options.python)
-        except ConfigError as exc:
-            sys.stderr.write(f"{exc}\n")
-            return 1
-        _log_to(state, options)
-        asyncio.run(serve(options, state, images))
+            _log_to(state, options)
+            asyncio.run(serve(options, state, images))
+    except ConfigError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return 1
     return 0
+
+
+def _lock_of(state: Path) -> IO[str]:
+    """Return the open file by which one manager has the state folder, which is made if need be."""
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return (state / "lock").open("a")
+    except OSError as exc:
+        raise ConfigError(
+            f"The state folder {state} cannot be used: {exc.strerror}.",
+            hint="Name another one with --state, or with BACKENDAI_KERNEL_STATE.",
+        ) from exc
 
 
 def _take(lock: IO[str]) -> bool:
@@ -180,7 +231,7 @@ def load_keypair(state: Path) -> KeyPair:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         return KeyPair(access_key=told["access_key"], secret_key=told["secret_key"])
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         keypair = new_keypair()
         _write_secret(path, {"access_key": keypair.access_key, "secret_key": keypair.secret_key})
         return keypair

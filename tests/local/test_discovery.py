@@ -21,7 +21,7 @@ import pytest
 
 from backendai_kernel.local import discovery
 from backendai_kernel.local.auth import KeyPair
-from backendai_kernel.local.serve import load_keypair, main
+from backendai_kernel.local.serve import main
 from tests.signed import Served, Signed
 
 ROOT = Path(__file__).parents[2]
@@ -175,13 +175,6 @@ def test_a_second_one_by_hand_is_refused(state: Path, capsys: pytest.CaptureFixt
 
     assert main(["--state", str(state)]) == 1
     assert "serves from" in capsys.readouterr().err
-
-
-def test_a_broken_keypair_file_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "keypair.json").write_text("{")
-    made = load_keypair(tmp_path)
-
-    assert load_keypair(tmp_path) == made
 
 
 def test_finding_one_needs_neither_server_nor_loop() -> None:
