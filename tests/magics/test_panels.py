@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -236,6 +237,19 @@ def test_another_list_is_shown_and_errors_say_what_next(page, manager):
     assert stranger["error"]["message"] == "This panel knows no 'no.such'."
 
 
+def test_what_is_left_of_a_sessions_time_is_told_as_the_server_counts_it(page, manager):
+    started(page, "limited")
+    started(page, "endless")
+    manager.session("limited").remaining["session_lifetime"] = 3600.0
+    before = time.time()
+    page.do("hello", part="sessions")
+    page.do("sessions.refresh")
+    rows = listed(page)
+
+    assert before + 3599 <= rows["limited"]["idle"] <= time.time() + 3600
+    assert rows["endless"]["idle"] == 0
+
+
 def test_nothing_goes_on_when_no_view_is_left(page, manager):
     page.do("hello", part="sessions", view="one")
     page.do("hello", part="resources", view="two")
@@ -376,6 +390,25 @@ def test_nothing_in_the_page_takes_markup():
             source,
         )
         assert found == [], path.name
+
+
+def test_the_page_needs_nothing_that_only_one_front_end_has():
+    """VS Code, Colab and Voilà give a module an element and a model, and maybe no network."""
+    scripts = [path.read_text(encoding="utf-8") for path in STATIC.glob("*.js")]
+    styles = [path.read_text(encoding="utf-8") for path in STATIC.glob("*.css")]
+    imported = {name for text in scripts for name in re.findall(r'\bfrom "([^"]+)"', text)}
+    addresses = {u for text in scripts + styles for u in re.findall(r"https?://[^\s\"'\\]+", text)}
+    strange = re.compile(
+        r"\brequire\b|\bimport\(|\bfetch\(|XMLHttpRequest|(?i:jupyterapp)|\bcolab\b"
+    )
+    variables = [v for text in styles for v in re.findall(r"var\(--(?!bai-)[\w-]+(.)", text)]
+
+    assert len(scripts) > 5 and len(styles) > 1 and len(variables) > 3
+    assert imported == {f"./{path.name}" for path in STATIC.glob("*.js")} - {"./panel.js"}
+    assert addresses == {"http://www.w3.org/2000/svg"}
+    assert [found for text in scripts for found in strange.findall(text)] == []
+    assert [found for text in styles for found in re.findall(r"@import|url\(", text)] == []
+    assert set(variables) == {","}  # each has a value for pages that do not know it
 
 
 # -- apps ---------------------------------------------------------------------------------------

@@ -176,7 +176,7 @@ export function sessions(desk) {
         label: "Idle left",
         sort: true,
         ...text("bai-idle", (row) => (row.idle ? span(row.idle - now()) : "–"), (row) =>
-          row.idle ? "Then the server ends it for doing nothing" : "No limit is told",
+          row.idle ? "The server ends it then; its details say why" : "No limit is told",
         ),
       },
       {
