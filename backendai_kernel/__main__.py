@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 
@@ -15,6 +16,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--profile", default="python")
     parser.add_argument("--image")
     parser.add_argument("-r", "--resource", action="append", default=[])
+    parser.add_argument("-m", "--mount", action="append", default=[])
+    parser.add_argument("-e", "--env", action="append", default=[])
+    parser.add_argument("--project", default="")
+    parser.add_argument("--scaling-group", default="")
+    parser.add_argument("--values", default="")
     options, rest = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
 
     _leave_out_debugger()
@@ -24,12 +30,26 @@ def main(argv: list[str] | None = None) -> None:
     from .proxy.app import BackendKernelApp
     from .proxy.kernel import BackendKernel
     from .specs import resolve_profile
+    from .variables import kept_values
 
     config = Config()
     try:
-        profile = resolve_profile(options.profile, image=options.image, resources=options.resource)
+        profile = resolve_profile(
+            options.profile,
+            image=options.image,
+            resources=options.resource,
+            mounts=options.mount,
+            environ=options.env,
+            project=options.project,
+            scaling_group=options.scaling_group,
+        )
         config.BackendKernel.image = profile.image
         config.BackendKernel.resources = list(profile.resources)
+        config.BackendKernel.mounts = list(profile.mounts)
+        config.BackendKernel.project = profile.project
+        config.BackendKernel.scaling_group = profile.scaling_group
+        environ = kept_values(os.environ, options.values, profile.environ)
+        config.BackendKernel.environ = environ
     except ConfigError as exc:
         # A kernel that does not start tells nobody why; one that runs says so in the first cell.
         config.BackendKernel.problem = str(exc)

@@ -14,6 +14,7 @@ from pathlib import Path
 from . import cli_apps, cli_files, cli_ssh, specs
 from .cli_words import FILE_COMMANDS, SERVE, make_parser
 from .errors import BackendError, ConfigError
+from .variables import read_variables
 
 _PROVISIONER = "backendai-provisioner"  # as in the entry points
 _HIDDEN = ("--secret-key", "--secret", "--password")
@@ -73,8 +74,15 @@ def _install(options: argparse.Namespace) -> int:
         if getattr(options, word) == "":
             option = word.replace("_", "-")
             raise ConfigError(f"--{option} is empty.", hint="Give it a value, or leave it out.")
+    values = read_variables(options.env, os.environ)
     profile = specs.resolve_profile(
-        options.profile, image=options.image, resources=options.resource
+        options.profile,
+        image=options.image,
+        resources=options.resource,
+        mounts=options.mount,
+        environ=values,
+        project=options.project,
+        scaling_group=options.scaling_group,
     )
     name = options.name or specs.default_name(profile)
     if options.display_name:
@@ -85,6 +93,7 @@ def _install(options: argparse.Namespace) -> int:
         prefix=options.prefix,
         is_replaced=options.replace,
         provisioner=_PROVISIONER if options.provisioner else "",
+        values=values,
     )
     _say(f"✓ Installed {spec.display_name!r} as {spec.name} in {_shown(spec.folder)}.")
     if options.provisioner:

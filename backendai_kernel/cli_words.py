@@ -70,6 +70,23 @@ def _add_install(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=AMOUNT",
         help="such as cpu=2, mem=4g, gpu=0.5; may be repeated",
     )
+    add(
+        *("-m", "--mount"),
+        action="append",
+        default=[],
+        metavar="FOLDER[:PATH]",
+        help="virtual folder of its sessions; may be repeated",
+    )
+    add(
+        *("-e", "--env"),
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help="environment variable of its sessions; NAME alone takes the value that it has now; "
+        "may be repeated",
+    )
+    add("--project", default="", help="project of its sessions")
+    add("--scaling-group", default="", metavar="NAME", help="where its sessions run")
     add("--name", help="name of the kernelspec (default: made from image and resources)")
     add("--display-name", metavar="TEXT", help="what the launcher shows")
     add(

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import shutil
 import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError
 from .slots import parse_words
+from .variables import forget_values, keep_values, read_mounts
 
 _KERNELS = Path("share", "jupyter", "kernels")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_LONGEST = 120  # characters of a name that is made; a folder has it
 _PROTOCOL = "5.5"  # of Jupyter's messages, as ipykernel's own kernelspec says
 
 
@@ -36,12 +39,19 @@ class Profile:
         display_name: What the launcher shows.
         image: Full reference or alias.
         resources: Words such as ``gpu=0.5``; none for the image's minimum.
+        mounts: Virtual folders, as ``data`` or ``data:/mnt``.
+        environ: Names of environment variables of the sessions; their values are kept elsewhere.
+        project, scaling_group: ``""`` for what the settings or the server say.
     """
 
     name: str
     display_name: str
     image: str
     resources: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = ()
+    environ: tuple[str, ...] = ()
+    project: str = ""
+    scaling_group: str = ""
 
 
 BUILTIN: Mapping[str, Profile] = {
@@ -55,7 +65,14 @@ BUILTIN: Mapping[str, Profile] = {
 
 
 def resolve_profile(
-    name: str = "python", *, image: str | None = None, resources: Iterable[str] = ()
+    name: str = "python",
+    *,
+    image: str | None = None,
+    resources: Iterable[str] = (),
+    mounts: Iterable[str] = (),
+    environ: Iterable[str] = (),
+    project: str = "",
+    scaling_group: str = "",
 ) -> Profile:
     """Return the profile that a kernel's options mean.
 
@@ -63,9 +80,10 @@ def resolve_profile(
         name: A name in `BUILTIN`.
         image: Taken in place of the profile's own.
         resources: Words that are added to the profile's own, or replace those of the same name.
+        mounts, environ, project, scaling_group: As in `Profile`.
 
     Raises:
-        ConfigError: There is no such profile, or a word is not ``name=amount``.
+        ConfigError: There is no such profile, or a word is not ``name=amount`` or names no folder.
     """
     profile = BUILTIN.get(name)
     if profile is None:
@@ -76,10 +94,21 @@ def resolve_profile(
             hint=f"{guess}The profiles are {' and '.join(BUILTIN)}.",
         )
     words = _by_name(profile.resources) | _by_name(resources)
-    changed = replace(profile, image=image or profile.image, resources=tuple(words.values()))
+    folders = read_mounts(mounts)
+    changed = replace(
+        profile,
+        image=image or profile.image,
+        resources=tuple(words.values()),
+        mounts=tuple(f"{name}:{path}" if path else name for name, path in folders.items()),
+        environ=tuple(dict.fromkeys(environ)),
+        project=project,
+        scaling_group=scaling_group,
+    )
     if changed == profile:
         return profile
-    details = [changed.image] * (changed.image != profile.image) + [*changed.resources]
+    details = [changed.image] * (changed.image != profile.image)
+    details += [*changed.resources, *folders, *changed.environ]
+    details += filter(None, [project, scaling_group])
     return replace(changed, display_name=f"{BUILTIN['python'].display_name} ({', '.join(details)})")
 
 
@@ -101,8 +130,9 @@ def kernel_json(
     python: str | None = None,
     encryption: Sequence[str] = (),
     provisioner: str = "",
+    values: str = "",
 ) -> dict[str, Any]:
-    """Return the content of ``kernel.json``; there is never a secret in it.
+    """Return the content of ``kernel.json``; there is never a secret in it, nor another value.
 
     Args:
         profile: A built-in one, or one from `resolve_profile`.
@@ -110,6 +140,7 @@ def kernel_json(
             its own and which is right for a kernelspec that lies in the same environment.
         encryption: Ways to encrypt the kernel's sockets that its ipykernel knows.
         provisioner: What a Jupyter server starts the kernel with; ``""`` for its own way.
+        values: What the values of its variables are found by, see `keep_values`.
     """
     base = BUILTIN[profile.name]
     argv = [python or "python", "-m", "backendai_kernel", "-f", "{connection_file}"]
@@ -123,6 +154,22 @@ def kernel_json(
         "profile": profile.name,
         "image": profile.image,
         "resources": dict(word.split("=", 1) for word in profile.resources),
+    }
+    more = {
+        "-m": profile.mounts,
+        "-e": profile.environ,
+        "--project": profile.project,
+        "--scaling-group": profile.scaling_group,
+        "--values": values,
+    }
+    for option, said in more.items():
+        for word in filter(None, (said,) if isinstance(said, str) else said):
+            argv += [option, word]
+    names = ("mounts", "environ", "project", "scaling_group", "values")
+    own |= {
+        name: said if isinstance(said, str) else list(said)
+        for name, said in zip(names, more.values(), strict=True)
+        if said
     }
     metadata: dict[str, Any] = {"backendai": own}
     if encryption:
@@ -153,7 +200,9 @@ def default_name(profile: Profile) -> str:
         return f"backendai-{profile.name}"
     image = profile.image.rpartition("/")[2]
     parts = [image, *(word.replace("=", "") for word in profile.resources)]
-    return "backendai-" + re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts)).strip("-.")
+    parts += [*profile.mounts, *profile.environ, profile.project, profile.scaling_group]
+    words = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(filter(None, parts)))
+    return "backendai-" + words[:_LONGEST].strip("-.")
 
 
 # -- the folders ------------------------------------------------------------------------------
@@ -167,6 +216,7 @@ class InstalledSpec:
         name: What Jupyter calls it: the name of its folder.
         folder: Where it lies.
         interpreter: First word of its command; ``python`` for Jupyter's own.
+        values: What the values of its variables are found by; ``""`` for none.
         is_shadowed: Another folder of that name comes first, so Jupyter does not use this one.
     """
 
@@ -176,6 +226,9 @@ class InstalledSpec:
     resources: Mapping[str, str]
     folder: Path
     interpreter: str
+    mounts: tuple[str, ...] = ()
+    environ: tuple[str, ...] = ()
+    values: str = field(default="", repr=False)
     is_shadowed: bool = False
 
     @property
@@ -200,6 +253,7 @@ def install(
     prefix: Path | None = None,
     is_replaced: bool = False,
     provisioner: str = "",
+    values: Mapping[str, str] | None = None,
 ) -> InstalledSpec:
     """Write a kernelspec that starts this very interpreter, and return it.
 
@@ -209,6 +263,8 @@ def install(
         prefix: As for `kernels_folder`.
         is_replaced: Whether one of ours under that name may be replaced.
         provisioner: As for `kernel_json`.
+        values: Variable → value, kept in a file that only its owner can read; those that are
+            missing are taken from the kernel's environment, whenever it starts.
 
     Raises:
         ConfigError: The name cannot be used or is taken, or the folder cannot be written.
@@ -220,25 +276,35 @@ def install(
             hint="Use ASCII letters, digits, '.', '_' and '-'; --display-name takes any text.",
         )
     folder = kernels_folder(prefix=prefix) / name.lower()  # Jupyter compares names in lower case
-    if folder.exists():
-        _refuse_to_replace(folder, is_replaced)
+    before = _refuse_to_replace(folder, is_replaced) if folder.exists() else None
+    token = keep_values(os.environ, name.lower(), values) if values else ""
     content = kernel_json(
-        profile, python=sys.executable, encryption=_encryption(), provisioner=provisioner
+        profile,
+        python=sys.executable,
+        encryption=_encryption(),
+        provisioner=provisioner,
+        values=token,
     )
     try:
         _write(folder, content)
     except OSError as exc:
+        if token:
+            forget_values(os.environ, token)
         raise ConfigError(
             f"The kernelspec cannot be written to {folder}: {exc.strerror}.",
             hint="Use --user, or --prefix with a folder that you may write to.",
         ) from exc
+    if before is not None and before.values:
+        forget_values(os.environ, before.values)
     written = _read(folder)
     assert written is not None
     return written
 
 
-def _refuse_to_replace(folder: Path, is_replaced: bool) -> None:
-    if _read(folder) is None:
+def _refuse_to_replace(folder: Path, is_replaced: bool) -> InstalledSpec:
+    """Return what lies there, which may be replaced."""
+    before = _read(folder)
+    if before is None:
         raise ConfigError(
             f"{folder} holds a kernelspec that is not ours.", hint="Choose another --name."
         )
@@ -247,6 +313,7 @@ def _refuse_to_replace(folder: Path, is_replaced: bool) -> None:
             f"There is a kernelspec {folder.name!r} already, in {folder}.",
             hint="Add --replace, or choose another --name.",
         )
+    return before
 
 
 def _write(folder: Path, content: Mapping[str, Any]) -> None:
@@ -322,6 +389,9 @@ def _read(folder: Path) -> InstalledSpec | None:
             resources={str(key): str(value) for key, value in own["resources"].items()},
             folder=folder,
             interpreter=str(content["argv"][0]),
+            mounts=tuple(map(str, own.get("mounts", ()))),
+            environ=tuple(map(str, own.get("environ", ()))),
+            values=str(own.get("values", "")),
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None  # not in the form that we write: somebody else's
@@ -356,6 +426,8 @@ def uninstall(names: Iterable[str] | None, *, prefix: Path | None = None) -> Rem
     for spec in ours:
         try:
             shutil.rmtree(spec.folder)
+            if spec.values:
+                forget_values(os.environ, spec.values)
         except OSError as exc:
             raise ConfigError(f"{spec.folder} cannot be removed: {exc.strerror}.") from exc
     return Removal(tuple(ours), left)

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FLOORS = [
-    "errors model slots config",
+    "errors model slots config variables",
     "protocol",
     "client answers outgoing events ratelimit pace portal connect local",
     "session run recovery start quota listing leases orphans expiry postmortem upload batch follow values perform ending resources usage relay accepted apps tunnel opened carrier links stdio download ownkeys sshaccess sshconfig sshhosts journal vfolders storage sessionfiles",

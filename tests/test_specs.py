@@ -10,6 +10,7 @@ import pytest
 from backendai_kernel import specs
 from backendai_kernel.errors import ConfigError
 from backendai_kernel.specs import BUILTIN, Profile, resolve_profile
+from backendai_kernel.variables import kept_values, read_variables
 
 ROOT = Path(__file__).parents[1]
 
@@ -252,3 +253,51 @@ def test_an_installed_kernelspec_starts_our_kernel(tmp_path, monkeypatch):
 
     assert info["status"] == "ok"
     assert "Backend.AI" in info["banner"]
+
+
+# -- folders and variables ----------------------------------------------------------------------
+
+
+def test_a_kernelspec_carries_folders_and_the_names_of_variables_but_no_value(
+    jupyter, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("BACKENDAI_KERNEL_CONFIG", str(tmp_path / "config"))
+    profile = resolve_profile(
+        mounts=["data", "weights=/mnt"], environ=["HF_TOKEN"], scaling_group="gpu"
+    )
+    spec = specs.install(profile, values={"HF_TOKEN": "hf_very_secret"})
+    written = (spec.folder / "kernel.json").read_text()
+    [kept] = (tmp_path / "config" / "kernels").iterdir()
+
+    assert spec.name == "backendai-python-data-weights-mnt-HF_TOKEN-gpu".lower()
+    assert (spec.mounts, spec.environ) == (("data", "weights:/mnt"), ("HF_TOKEN",))
+    assert json.loads(written)["argv"][-8:] == [
+        *("-m", "weights:/mnt", "-e", "HF_TOKEN", "--scaling-group", "gpu"),
+        *("--values", spec.values),
+    ]
+    assert "hf_very_secret" not in written + repr(spec)
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert kept_values(os.environ, spec.values, ["HF_TOKEN"]) == {"HF_TOKEN": "hf_very_secret"}
+
+    specs.install(profile, values={"HF_TOKEN": "another"}, is_replaced=True)
+    [fresh] = (tmp_path / "config" / "kernels").iterdir()
+    assert fresh != kept
+    specs.uninstall([spec.name])
+    assert not fresh.exists()
+
+
+def test_a_value_that_nobody_kept_is_taken_from_the_environment_or_asked_for(tmp_path):
+    environ = {"BACKENDAI_KERNEL_CONFIG": str(tmp_path), "HERE": "1"}
+
+    assert kept_values(environ, "gone-1", ["HERE"]) == {"HERE": "1"}
+    with pytest.raises(ConfigError, match="the variable AWAY") as caught:
+        kept_values(environ, "gone-1", ["HERE", "AWAY"])
+    assert "Set AWAY in the environment" in caught.value.hint
+
+
+def test_a_variable_is_named_with_its_value_or_alone():
+    assert read_variables(["A=1=2", "B="], {}) == {"A": "1=2", "B": ""}
+    assert read_variables(["HOME"], {"HOME": "/h"}) == {"HOME": "/h"}
+    for bad in ("NOWHERE", "=1", ""):
+        with pytest.raises(ConfigError, match="no KEY=VALUE"):
+            read_variables([bad], {})

@@ -109,7 +109,14 @@ class SessionHold(ABC):
                     self._lease.note_session(now.session_id)
                 on_progress(now)
 
-            request = Request(self.wish.image, wanted)
+            request = Request(
+                self.wish.image,
+                wanted,
+                environ=self.wish.environ,
+                mounts=self.wish.mounts,
+                group=self.wish.project or None,
+                scaling_group=self.wish.scaling_group or None,
+            )
             left = self._kept.read()
             session = await start_session(
                 self.client,

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from traitlets import List, Unicode
+from traitlets import Dict, List, Unicode
 
 from ..errors import ConfigError
 from ..leases import name_of
 from ..portal import Portal
+from ..variables import read_mounts
 from .life import LivingKernel
 
 if TYPE_CHECKING:
@@ -32,6 +33,16 @@ class SessionsKernel(LivingKernel):
     resources = List(
         Unicode(), help="Resources of the session, such as ['cpu=2', 'mem=4g', 'gpu=0.5']."
     ).tag(config=True)
+    mounts = List(
+        Unicode(), help="Virtual folders of the session, such as ['data', 'weights:/mnt']."
+    ).tag(config=True)
+    environ = Dict(help="Environment variables of the session: name to value.").tag(config=True)
+    project = Unicode(help="Project of the session; empty for that of the settings.").tag(
+        config=True
+    )
+    scaling_group = Unicode(help="Where the session runs; empty for the server's choice.").tag(
+        config=True
+    )
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -110,7 +121,15 @@ class SessionsKernel(LivingKernel):
 
         with self._lane_lock:
             if self._lane is None:
-                wish = Wish(self._session_name(), self.image, tuple(self.resources))
+                wish = Wish(
+                    self._session_name(),
+                    self.image,
+                    tuple(self.resources),
+                    mounts=read_mounts(self.mounts),
+                    environ=self.environ,
+                    project=self.project,
+                    scaling_group=self.scaling_group,
+                )
                 self._hold_lease(wish.name, is_new=True)
                 self._lane = self._make_lane(QueryLane, wish, lease=self._lease)
             return self._lane
@@ -120,6 +139,10 @@ class SessionsKernel(LivingKernel):
         lane = self._lane
         session = lane.session if lane is not None else None
         facts = [("Image", self.image), ("Resources", " ".join(self.resources) or "the image's")]
+        if self.mounts:
+            facts.append(("Folders", ", ".join(self.mounts)))
+        if self.environ:
+            facts.append(("Environment", ", ".join(self.environ)))  # values may be secrets
         if session is None:
             return [("Session", "none yet: the first cell starts it"), *facts]
         if self._is_attached:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..protocol.envelope import Message
@@ -22,11 +22,18 @@ class Wish:
         name: Name of the session; the same for every start of one kernel.
         image: Full reference or alias.
         resources: Words such as ``gpu=0.5``.
+        mounts: Virtual folder → path in the session, ``""`` for the server's own.
+        environ: Environment variables for the session, which may be secrets.
+        project, scaling_group: ``""`` for what the settings or the server say.
     """
 
     name: str
     image: str
     resources: tuple[str, ...] = ()
+    mounts: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    project: str = ""
+    scaling_group: str = ""
 
 
 class Lane(Protocol):

@@ -119,7 +119,7 @@ def _make(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="environment variable; may be repeated",
+        help="environment variable; KEY alone takes the value it has here; may be repeated",
     )
     add(
         *("-m", "-v", "--mount", "--volume"),

@@ -24,6 +24,7 @@ from backendai_kernel.start import (
     start_session,
 )
 from backendai_kernel.upload import plan_upload
+from backendai_kernel.variables import read_mounts, read_variables
 
 from .asked import Asked
 from .connection import here
@@ -52,19 +53,6 @@ def _pairs(words: list[str], option: str, example: str) -> dict[str, str]:
             )
         pairs[key.strip()] = value
     return pairs
-
-
-def _mounts(words: list[str]) -> dict[str, str]:
-    """Return folder → path; both ``:`` and ``=`` may stand between them."""
-    mounts = {}
-    for word in words:
-        name, path = re.fullmatch(r"([^:=]*)[:=]?(.*)", word, re.DOTALL).groups()  # type: ignore[union-attr]
-        if not name:
-            raise ConfigError(
-                f"-m {word!r} names no folder.", hint="Such as -m data or -m data:/mnt."
-            )
-        mounts[name] = path
-    return mounts
 
 
 def _ports(text: str | None) -> tuple[int, ...]:
@@ -101,8 +89,8 @@ def read_request(options: Any) -> Request:
     return Request(
         options.image,
         parse_words(options.resource),
-        environ=_pairs(options.env, "-e", "DEBUG=1"),
-        mounts=_mounts(options.mount),
+        environ=read_variables(options.env, os.environ),
+        mounts=read_mounts(options.mount),
         resource_opts=_pairs(options.resource_opts, "--resource-opts", "shmem=256m"),
         architecture=options.arch,
         cluster_size=options.cluster_size,

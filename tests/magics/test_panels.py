@@ -362,12 +362,17 @@ def test_a_start_that_fails_says_why_in_the_panel(page):
 
 def test_a_form_becomes_a_kernelspec(page, folder, monkeypatch):
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(folder / "jupyter-data"))
-    made = page.do(
-        "launcher.kernel", form={"image": "local/python:3.11", "resources": {"cpu": 2, "mem": 1024}}
-    )
+    monkeypatch.setenv("BACKENDAI_KERNEL_CONFIG", str(folder / "kernel-config"))
+    form = {"image": "local/python:3.11", "resources": {"cpu": 2, "mem": 1024}}
+    form |= {"mounts": ["data"], "environ": [["TOKEN", "a secret"]]}
+    made = page.do("launcher.kernel", form=form)
     spec = next(s for s in specs.installed() if s.name == made["name"])
 
-    assert made["display_name"] == "Backend.AI Python (local/python:3.11, cpu=2, mem=1g)"
+    assert made["display_name"] == (
+        "Backend.AI Python (local/python:3.11, cpu=2, mem=1g, data, TOKEN)"
+    )
+    assert (spec.mounts, spec.environ) == (("data",), ("TOKEN",))
+    assert "a secret" not in (spec.folder / "kernel.json").read_text("utf-8")
     assert (spec.image, dict(spec.resources)) == ("local/python:3.11", {"cpu": "2", "mem": "1g"})
 
 

@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from backendai_kernel.variables import keep_values
+
 from .frontend import environment_for, open_notebook, spent
 
 
@@ -80,3 +82,26 @@ async def test_two_kernels_have_two_sessions(manager, notebook, tmp_path_factory
 
         assert cell.result == "False"
         assert len(manager.registry.alive()) == 2
+
+
+async def test_a_kernels_sessions_have_its_folders_and_variables(manager, folder):
+    environ = environment_for(manager, folder)
+    token = keep_values(environ, "mine", {"GIVEN": "from a private file"})
+    words = ("-m", "data", "-e", "GIVEN", "--values", token)
+    async with open_notebook(folder, environ, *words) as notebook:
+        made = await notebook.run("%bai vfolder create data")
+        cell = await notebook.run("import os; os.environ['GIVEN'], os.path.isdir('data')")
+        told = await notebook.run("%bai")
+
+    assert made.is_ok, str(made)
+    assert cell.result == "('from a private file', True)", str(cell)
+    assert "GIVEN" in str(told.shown) and "private file" not in str(told.shown)
+
+
+async def test_a_variable_without_a_value_is_told_in_the_first_cell(manager, folder):
+    environ = environment_for(manager, folder)
+    async with open_notebook(folder, environ, "-e", "NOWHERE") as notebook:
+        cell = await notebook.run("1")
+
+    assert "the variable NOWHERE" in str(cell.error)
+    assert spent(manager) == []

@@ -161,10 +161,20 @@ class Launcher(Part):
         await asyncio.wait([self._start])
 
     async def _make_kernel(self, intent: Message) -> Message:
-        """Write a kernelspec that starts such a session; folders and environment are not part."""
+        """Write a kernelspec that starts such a session; values of variables stay out of it."""
         options = _read(words_of(intent["form"]))
-        profile = specs.resolve_profile(image=options.image, resources=options.resource)
-        spec = await asyncio.to_thread(specs.install, profile, is_replaced=True)
+        request = read_request(options)
+        profile = specs.resolve_profile(
+            image=options.image,
+            resources=options.resource,
+            mounts=options.mount,
+            environ=request.environ,
+            project=options.project or "",
+            scaling_group=options.scaling_group or "",
+        )
+        spec = await asyncio.to_thread(
+            specs.install, profile, is_replaced=True, values=request.environ
+        )
         return {"name": spec.name, "display_name": spec.display_name, "folder": str(spec.folder)}
 
 
