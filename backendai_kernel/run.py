@@ -210,11 +210,25 @@ class Run:
         if self._waiting is not None:
             self.give_input("")
 
+    async def settle(self, seconds: float) -> None:
+        """Return when no poll is under way, or after so many seconds."""
+        if self._poll is not None:
+            await asyncio.wait([self._poll], timeout=seconds)
+
+    def forget(self) -> None:
+        """Ask for nothing more: the interpreter that ran the code is gone, and with it the end."""
+        self._state.is_over = True
+        if self._poll is not None:
+            self._poll.cancel()
+
     # -- polling ------------------------------------------------------------------------------
 
     async def _step(self) -> None:
         # An answer carries output that exists nowhere else: never cancel it in flight.
         if self._poll is None:
+            await self.session.may_send.wait()
+            if self._state.is_over:
+                return  # its interpreter was replaced
             self._poll = asyncio.create_task(self._next_answer())
         try:
             answer = await asyncio.shield(self._poll)

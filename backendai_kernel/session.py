@@ -52,6 +52,7 @@ class ComputeSession:
         on_run: Told the id of each run before its first request, with true when it waits for input,
             with false when that has arrived, and at its end ``""``.
         endings: Runs that were left and are being brought to their end.
+        may_send: Runs poll on; unset for the moments in which the interpreter is replaced.
     """
 
     def __init__(self, client: Client, session_id: str, name: str, *, is_new: bool = True) -> None:
@@ -68,6 +69,8 @@ class ComputeSession:
         self.running: Run | None = None
         self.on_run: Callable[[str, bool], None] = lambda run_id, asks: None
         self.endings: set[asyncio.Task[None]] = set()
+        self.may_send = asyncio.Event()
+        self.may_send.set()
 
     def __repr__(self) -> str:
         return f"<ComputeSession {self.name} {self.id}>"

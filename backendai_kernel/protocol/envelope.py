@@ -34,6 +34,9 @@ from . import remote
 from .run import Event, Media, Text
 
 VERSION = 4
+RESTART_FILE = ".backendai-restart"
+"""A file in the work folder: one with the nonce in it has the interpreter replaced (`remote.watch`)."""
+
 _CARRIER = "image/svg+xml"
 _FORM = re.compile(r"<!--bai:(\d+):([0-9a-f]+):(\d+):(\d+):(\d+):(\d+):")
 _END = "-->"

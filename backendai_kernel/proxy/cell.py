@@ -35,6 +35,25 @@ _NO_STDIN = Failure(
     "StdinNotImplementedError", _WHY_NO_STDIN, [f"StdinNotImplementedError: {_WHY_NO_STDIN}"]
 )
 
+STUCK = (
+    "The code still runs in the session, and takes no notice of interrupts. The next cell waits for "
+    "its end; interrupt that one, and it offers a fresh interpreter.\n"
+)
+_OFFER = (
+    "The code takes no notice of interrupts. A fresh interpreter in the same session ends it: files "
+    "are kept, variables are lost.\n"
+)
+_QUESTION = "Restart the interpreter? [y/N] "
+_NO_QUESTION = (
+    "This front end has no input prompt to ask at: restart the kernel for it, or wait for the "
+    "code's end.\n"
+)
+_RESTARTED = "InterpreterRestarted"
+_WHY_RESTARTED = (
+    "The session has a fresh interpreter now, as was asked for; its files are kept. Its variables "
+    "are lost: run the cells that set them again."
+)
+_GIVEN = 2.0  # seconds for the code of an interrupted cell to end before that cell does
 _IGNORED_AFTER = 3.0  # seconds after an interrupt until we say that the code takes no notice
 
 
@@ -71,6 +90,9 @@ class Cell:
         self._is_running_code = False
         self._interrupts = 0
         self._no_stdin = False
+        self._is_abandoned = False
+        self._offers = False  # a fresh interpreter
+        self._offering: asyncio.Future[str] | None = None
         self._limit = TextLimit(0, None)
         self.lost: PostMortem | None = None
 
@@ -101,8 +123,50 @@ class Cell:
         except asyncio.CancelledError:
             if not self._interrupts:
                 raise
-            return self._failed("KeyboardInterrupt", "")
+            return await self._left()
         return translator.failure
+
+    async def _left(self) -> Failure:
+        """End an interrupted cell; where its code runs on, say what can be done about that."""
+        if self._silent or self._is_abandoned or not await self._is_stuck():
+            return self._failed("KeyboardInterrupt", "")
+        if not self._offers:
+            self._say(STUCK)
+        elif await self._is_wanted():
+            return await self._start_anew()
+        return self._failed("KeyboardInterrupt", "")
+
+    async def _is_stuck(self) -> bool:
+        """Tell whether the code goes on, after the seconds that it is given to end."""
+        end = self._loop.time() + _GIVEN
+        while self._lane.is_held:
+            is_asked_for = self._offers and self._lane.is_left_running
+            if is_asked_for or self._loop.time() > end:
+                return True
+            await asyncio.sleep(0.02)
+        return False
+
+    async def _is_wanted(self) -> bool:
+        self._say(_OFFER if self._ask is not None else _OFFER + _NO_QUESTION)
+        if self._ask is None:
+            return False
+        self._offering = asyncio.ensure_future(self._ask(_QUESTION, False))
+        try:
+            return (await self._offering).strip().lower() in ("y", "yes")
+        except asyncio.CancelledError:
+            return False  # one more interrupt
+        finally:
+            self._offering = None
+
+    async def _start_anew(self) -> Failure:
+        if not self._lane.is_held:
+            self._say("The code has ended by itself meanwhile; nothing was restarted.\n")
+            return self._failed("KeyboardInterrupt", "")
+        try:
+            await self._portal.run(self._lane.start_anew())
+        except BackendError as exc:
+            return self._failed(type(exc).__name__, str(exc))
+        return self._failed(_RESTARTED, _WHY_RESTARTED)
 
     def _show_log(self, found: PostMortem) -> None:
         data = {"text/plain": post_mortem_text(found), "text/html": post_mortem_html(found)}
@@ -188,13 +252,17 @@ class Cell:
 
         A first time the session's code is interrupted and the cell ends with it; while the session
         is only being started, that is cancelled. A second time the cell ends at once, and the
-        session brings its code to an end in the background.
+        session brings its code to an end in the background. Where the code goes on nevertheless, a
+        third time, or the first one in a cell that waits for it, offers a fresh interpreter.
         """
         self._interrupts += 1
         self._here(self._interrupted)
 
     def _interrupted(self) -> None:
         work = self._work
+        if self._offering is not None:
+            self._offering.cancel()
+        self._offers = self._offers or self._interrupts > 2
         if work is None:
             return
         if not self._is_running_code or self._interrupts > 1:
@@ -210,7 +278,9 @@ class Cell:
         if isinstance(error := sent.exception(), BackendError):
             self._say(f"The interrupt did not reach the session: {error}\n")
         elif error is None and not sent.result():
-            work.cancel()  # it still waits for the session: nothing of it runs there yet
+            # It still waits for the session: nothing of it runs there yet.
+            self._offers = True  # if there is anything to end
+            work.cancel()
 
     def _still_running(self, work: Future[None]) -> None:
         if self._work is work and not work.done():
@@ -226,6 +296,7 @@ class Cell:
     def abandon(self) -> None:
         """End the cell at once, from any thread or signal handler: the kernel is about to go."""
         self._interrupts += 2
+        self._is_abandoned = True
         work = self._work
         if work is not None:  # not by way of the kernel's loop, which a signal handler holds up
             work.cancel()

@@ -239,8 +239,17 @@ class BackendKernel(SessionsKernel):
                 await self._portal.run(self._lane.interrupt())
             except BackendError as exc:
                 self.log.warning("The interrupt did not reach the session: %s", exc)
+            if self._lane.is_left_running:
+                self._say_stuck()
         assert self.session is not None
         self.session.send(stream, "interrupt_reply", {"status": "ok"}, parent, ident=ident)
+
+    def _say_stuck(self) -> None:
+        """Say under the last cell how its code is ended; there is none that could ask."""
+        from ..protocol.run import Text
+        from .cell import STUCK
+
+        self._relay.deliver(Text("stderr", STUCK))
 
     def _interrupt(self) -> None:
         for cell in tuple(self._cells):

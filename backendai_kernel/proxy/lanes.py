@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
+from ..anew import replace_interpreter
 from ..errors import BackendError, ConfigError, RunLost
 from ..journal import Head
 from ..postmortem import Cause, as_error, examine
@@ -46,7 +47,17 @@ class QueryLane(SessionHold):
     @property
     def is_busy(self) -> bool:
         # A hidden call is over in a moment and can be waited for; a cell may take hours.
-        return self._run is not None or bool(self.session and self.session.endings)
+        return self._run is not None or self.is_left_running
+
+    @property
+    def is_held(self) -> bool:
+        """Something runs in the session: a cell's code, what is left of one, or a callback."""
+        return bool(self.session and self.session.running)
+
+    @property
+    def is_left_running(self) -> bool:
+        """Code of a cell that is over goes on: it has not heeded its interrupt."""
+        return bool(self.session and self.session.endings)
 
     def _has_work(self) -> bool:
         return self.is_busy
@@ -216,6 +227,16 @@ class QueryLane(SessionHold):
         if asking is not None:
             asking.cancel()
         return True
+
+    async def start_anew(self) -> None:
+        """Give the session a fresh interpreter, whatever its code is at.
+
+        Raises:
+            RunLost, ConnectError, APIError, ProtocolError: As `replace_interpreter`.
+        """
+        await replace_interpreter(self._live_session())
+        self.names, self._is_late = {}, False
+        self._on_end()  # widgets had their other end in the old one
 
 
 async def _awaited(work: Awaitable[str]) -> str:

@@ -115,17 +115,95 @@ async def test_code_that_ignores_an_interrupt_is_left_by_the_second(notebook, ma
     await cell.done()
     assert cell.error[0] == "KeyboardInterrupt"
     assert "Interrupt again" in cell.stderr
+    assert "interrupt that one, and it offers a fresh interpreter" in cell.stderr
 
     # The session is busy with it until it ends; a cell that waits can be given up as well.
     waiting = notebook.send("'never'")
     await waiting.until(lambda cell: "this cell waits for its end" in cell.stderr)
     await notebook.interrupt()
+    await waiting.until(lambda cell: cell.questions)
+    notebook.answer("")
     await waiting.done()
     assert waiting.error[0] == "KeyboardInterrupt"
 
     [record] = manager.registry.alive()
     (manager.container(record.id).spec.work / "enough").touch()
     assert (await notebook.run("'free'")).result == "'free'"
+
+
+BLOCKED = """
+import ctypes, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+ctypes.CDLL(None).sleep(600)
+"""
+
+
+@pytest.mark.parametrize("code", [DEAF, BLOCKED], ids=["ignores", "blocked"])
+async def test_the_third_interrupt_offers_a_fresh_interpreter(notebook, manager, code):
+    await notebook.run("x = 1; open('kept.txt', 'w').close()")
+    process, [record] = notebook.process, manager.registry.alive()
+    cell = await notebook.started(code)
+    await notebook.interrupt()
+    await cell.until(lambda cell: "takes no notice of interrupts" in cell.stderr)
+    await notebook.interrupt()
+    await notebook.interrupt()
+    await cell.until(lambda cell: cell.questions or cell.reply)
+    if not cell.questions:  # two signals in one moment are one
+        cell = notebook.send("'next'")
+        await cell.until(lambda cell: "this cell waits" in cell.stderr)
+        await notebook.interrupt()
+        await cell.until(lambda cell: cell.questions)
+    assert "Restart the interpreter?" in cell.questions[0]["prompt"]
+    await cell.until(lambda cell: "files are kept, variables are lost" in cell.stderr)
+    notebook.answer("y")
+    await cell.done()
+    assert cell.error[0] == "InterpreterRestarted"
+    assert "run the cells that set them again" in cell.error[1]
+
+    after = await notebook.run("import os; 'x' in dir(), os.path.exists('kept.txt')")
+    assert after.result == "(False, True)"
+    assert manager.registry.alive() == [record]
+    assert notebook.process == process
+
+
+async def test_a_fresh_interpreter_is_offered_by_the_next_cell_and_can_be_refused(
+    notebook, manager
+):
+    cell = await notebook.started("x = 1\n" + DEAF)
+    await notebook.interrupt()
+    await cell.until(lambda cell: "takes no notice of interrupts" in cell.stderr)
+    await notebook.interrupt()
+    await cell.done()
+    assert "interrupt that one" in cell.stderr
+    if notebook.manager.kernel_spec.interrupt_mode == "message":
+        await notebook.interrupt()  # there is no cell that could ask
+        await cell.until(lambda cell: cell.stderr.count("interrupt that one") == 2)
+
+    mute = notebook.send("'never'", allow_stdin=False)
+    await mute.until(lambda cell: "this cell waits" in cell.stderr)
+    await notebook.interrupt()
+    await mute.done()
+    assert mute.error[0] == "KeyboardInterrupt"
+    assert "no input prompt to ask at: restart the kernel" in mute.stderr
+
+    refused = notebook.send("'never'")
+    await refused.until(lambda cell: "this cell waits" in cell.stderr)
+    await notebook.interrupt()
+    await refused.until(lambda cell: cell.questions)
+    await notebook.interrupt()  # in place of an answer
+    await refused.done()
+    assert refused.error[0] == "KeyboardInterrupt"
+
+    late = notebook.send("'never'")
+    await late.until(lambda cell: "this cell waits" in cell.stderr)
+    await notebook.interrupt()
+    await late.until(lambda cell: cell.questions)
+    [record] = manager.registry.alive()
+    (manager.container(record.id).spec.work / "enough").touch()
+    notebook.answer("yes")
+    await late.done()
+    assert late.error[0] in ("KeyboardInterrupt", "InterpreterRestarted")
+    assert await notebook.is_alive()
 
 
 async def test_the_interrupted_codes_own_words_are_shown(notebook):

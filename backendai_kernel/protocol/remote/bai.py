@@ -38,6 +38,7 @@ class Bai(Output, Requests):
         self.names = {}  # nonce -> the names that this client was told of last
         self.packets = {}  # name of a request that comes in parts -> what has come of it
         self.live = Live(self)
+        self.watch = Watch(self)
         self.streams = (sys.stdout, sys.stderr)
         self.mark_path, self.pid = "", os.getpid()
         self.start_raw = threading.Thread.start
@@ -54,6 +55,8 @@ class Bai(Output, Requests):
             sys.breakpointhook = sys.__breakpointhook__
         self.wait_for_reader(True)
         self.size_terminal()
+        self.watch.thread.start()
+        self.threads.add(self.watch.thread)
         self.follow_threads()
         self.wake_on_signals()
 
@@ -89,6 +92,7 @@ class Bai(Output, Requests):
             signal.set_wakeup_fd(before)
 
     def uninstall(self):
+        self.watch.is_on = False
         self.wait_for_reader(False)
         self.session.send = self.send_raw
         self.kernel.do_execute = self.execute_raw
@@ -176,7 +180,8 @@ def forget(shell):
 
 def main(shell, nonce):
     bai = getattr(shell, "_bai", None)
-    is_fresh = bai is None and len(shell.history_manager.input_hist_raw) <= 2
+    is_first = bai is None
+    is_fresh = is_first and len(shell.history_manager.input_hist_raw) <= 2
     forget(shell)
     if bai is not None and getattr(bai, "version", 0) != VERSION:
         bai.uninstall()  # of another release of the kernel proxy
@@ -195,6 +200,7 @@ def main(shell, nonce):
         {
             "version": VERSION,
             "is_fresh": is_fresh,
+            "is_first": is_first,
             "pid": os.getpid(),
             "mark": bai.mark(),
             "python": "%d.%d.%d" % sys.version_info[:3],

@@ -22,6 +22,7 @@ LATE = 4096  # messages kept for the next request
 NAMES = 2000  # names in a snapshot
 PACKETS = 8  # requests whose parts are kept until they are whole
 FLUSH = 0.05  # seconds that a stream keeps text; ipykernel has 0.2
+LOOK = 1.0  # seconds between two looks for a file that asks for a fresh interpreter
 SETTLE = 0.02  # seconds: a question travels by another socket than the output before it
 RICH = frozenset(
     "display_data update_display_data execute_result clear_output error "
@@ -55,6 +56,14 @@ def current_ident(kernel):
 def request_id(parent):
     header = (parent or {}).get("header", parent) or {}
     return header.get("msg_id", "")
+
+
+def reply_socket(kernel):
+    thread = getattr(kernel, "shell_channel_thread", None)
+    if thread is not None:  # ipykernel 7
+        return thread.manager.get_subshell_to_shell_channel_socket(None)
+    stream = getattr(kernel, "shell_stream", None) or kernel.shell_streams[0]
+    return getattr(stream, "socket", stream)
 
 
 def error_of(content):

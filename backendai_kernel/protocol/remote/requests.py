@@ -178,6 +178,25 @@ class Requests:
         time.sleep(0.15)  # until the request has been answered
         if time.monotonic() - asked > 0.6:
             return  # too late: a request sent to this interpreter now would be lost with it
+        self.replace()
+
+    def leave(self):
+        """Replace this interpreter while it runs code; whoever waits for that is told its end."""
+        parent = self.parent
+        if parent is not None:
+            ended = {"ename": "InterpreterRestarted", "evalue": "", "traceback": []}
+            reply = dict(self.nothing(), status="error", **ended)
+            ident = current_ident(self.kernel)
+            # Its own thread is held up in the code, so nobody else writes to this socket now.
+            self.send_raw(
+                reply_socket(self.kernel), "execute_reply", reply, parent=parent, ident=ident
+            )
+            idle = {"execution_state": "idle"}
+            self.send_raw(self.kernel.iopub_socket, "status", idle, parent=parent)
+        time.sleep(0.15)  # until that is out
+        self.replace()
+
+    def replace(self):
         try:
             with open("/proc/self/cmdline", "rb") as file:
                 argv = file.read().split(b"\0")[:-1]
