@@ -146,8 +146,8 @@ async def perform(client: Client, program: Program, audience: Audience) -> Outco
         seconds = time.monotonic() - began
         exit_code = phases.get(_LAST)
         values = {}
-        if not exit_code and not has_raised:
-            values = {name: await pull(session, name) for name in program.wanted}
+        if program.wanted and not exit_code and not has_raised:
+            values = await pull(session, program.wanted)
     return Outcome(
         session.id,
         session.name,

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from backendai_kernel import values
 from backendai_kernel.errors import ConfigError, NotFound
+from backendai_kernel.filework import bytes_text
 from backendai_kernel.listing import find_session
 from backendai_kernel.perform import open_session
 from backendai_kernel.tables import Facts
 
 from .asked import Asked
+from .files import Bar
 
 if TYPE_CHECKING:
     from backendai_kernel.client import Client
+
+    from .stage import Stage
+
+T = TypeVar("T")
 
 
 def push(asked: Asked) -> Facts:
@@ -28,31 +35,56 @@ def push(asked: Asked) -> Facts:
                 hint="In the kernel Backend.AI, `here` is where %local runs.",
             )
 
+    stage = asked.stage()
+    bar = Bar(stage)
+
     async def work(client: Client) -> Facts:
         session = await open_session(client, await find_session(client, word))
-        rows = []
-        for name in names:
-            sent = await values.push(session, name, space[name], pickled=asked.options.pickle)
-            rows.append((name, f"{type(space[name]).__name__}, {sent} characters"))
-        return Facts(f"✓ Set in the session {session.name}.", tuple(rows), data=dict(rows))
+        sent = await values.push(
+            session,
+            {name: space[name] for name in names},
+            pickled=asked.options.pickle,
+            on_progress=lambda done, total: bar.progress("Setting", done, total),
+        )
+        rows = tuple((name, type(space[name]).__name__) for name in names)
+        return Facts(
+            f"✓ Set in the session {session.name} ({bytes_text(sent)}).", rows, data=dict(rows)
+        )
 
-    return asked.stage().perform(asked.connection.use(work))
+    return _shown(asked, stage, bar, work)
 
 
 def pull(asked: Asked) -> Facts:
     """Set variables here; all of them, or none when one cannot be had."""
     names, word = _names(asked, "pull")
+    stage = asked.stage()
+    bar = Bar(stage)
 
     async def work(client: Client) -> tuple[str, dict[str, Any]]:
         session = await open_session(client, await find_session(client, word))
-        return session.name, {
-            name: await values.pull(session, name, pickled=asked.options.pickle) for name in names
-        }
+        return session.name, await values.pull(
+            session,
+            names,
+            pickled=asked.options.pickle,
+            on_progress=lambda done, total: bar.progress("Coming", done, total),
+        )
 
-    session, found = asked.stage().perform(asked.connection.use(work))
+    session, found = _shown(asked, stage, bar, work)
     asked.shell.user_ns.update(found)
     rows = tuple((name, type(value).__name__) for name, value in found.items())
     return Facts(f"✓ Came from the session {session}.", rows, data=dict(rows))
+
+
+def _shown(
+    asked: Asked, stage: Stage, bar: Bar, work: Callable[[Client], Coroutine[Any, Any, T]]
+) -> T:
+    async def done() -> T:
+        try:
+            return await asked.connection.use(work)
+        finally:
+            bar.close()
+
+    return stage.perform(done())
 
 
 def _names(asked: Asked, verb: str) -> tuple[list[str], str]:

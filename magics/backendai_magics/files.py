@@ -43,7 +43,7 @@ def vfolder(asked: Asked) -> Any:
 
 def _shown(asked: Asked, work: Work) -> Any:
     stage = asked.stage()
-    bar = _Bar(stage)
+    bar = Bar(stage)
     show = Show(
         bar.progress,
         lambda note: stage.write("stderr", f"{note}\n"),
@@ -60,7 +60,7 @@ def _shown(asked: Asked, work: Work) -> Any:
     return stage.perform(done())
 
 
-class _Bar:
+class Bar:
     """A line that grows with the bytes."""
 
     def __init__(self, stage: Stage) -> None:
