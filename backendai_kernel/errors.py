@@ -248,7 +248,10 @@ _NEXT_STEPS = {  # words in the server's own detail → what to do
     "invalid group": "Set BACKEND_GROUP to a project that you belong to.",
     "inactive domain": "Set BACKEND_DOMAIN to your own domain.",
     "image minimum": "Ask for at least that with -r, in `%bai run` or in `backendai-kernel install`.",
-    "no such virtual folder": "Check BACKEND_VFOLDER_MOUNTS.",
+    "no such virtual folder": "`%bai vfolder list` lists yours; name them in `-m` or "
+    "BACKEND_VFOLDER_MOUNTS.",
+    "resource group": "`%bai resources` lists the scaling groups that you may use.",
+    "project not found": "Name a project that you belong to.",
 }
 
 

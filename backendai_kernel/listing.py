@@ -10,8 +10,8 @@ import uuid
 from dataclasses import dataclass
 
 from .client import Client
-from .errors import ConfigError, Conflict, NotFound
-from .model import Session
+from .errors import APIError, ConfigError, Conflict, NotFound
+from .model import Session, SessionStatus
 from .protocol import calls
 
 PAGE = 100
@@ -36,6 +36,7 @@ class Which(enum.Enum):
 
 
 _DEAD = ("CANCELLED", "TERMINATED")
+_NO_STATUS = ("UNKNOWN", "TIMEOUT")  # words of ours, or of another answer
 _RUNNING = ("PREPARING", "PULLING", "RUNNING", "RUNNING_DEGRADED")
 _RUNNING_SINCE_24_12 = ("PREPARED", "CREATING")
 
@@ -75,8 +76,38 @@ async def list_sessions(client: Client, query: Query) -> Listed:
     A session whose status changes meanwhile is listed once, as it was last seen.
 
     Raises:
-        ConnectError, APIError, ProtocolError: As `Client.send`.
+        APIError: Also for a filter, an order or a status that the server does not understand.
+        ConnectError, ProtocolError: As `Client.send`.
     """
+    try:
+        return await _listed(client, query)
+    except APIError as exc:
+        if told := _not_understood(query, exc.msg):
+            said = exc.msg.strip().partition("\n")[0].strip()
+            raise APIError(
+                f"The server does not understand {told[0]} ({said}).",
+                status=exc.status,
+                hint=told[1],
+                slug=exc.slug,
+                title=exc.title,
+                msg=exc.msg,
+            ) from exc
+        raise
+
+
+def _not_understood(query: Query, said: str) -> tuple[str, str] | None:
+    """Return what of a query the server says that it cannot read, and how to write it."""
+    if query.filter and "filter" in said:
+        return f"the filter {query.filter!r}", "Write it as 'name ilike \"nb-%\"'."
+    if query.order and "order" in said:
+        return f"the order {query.order!r}", "Write it as -created_at,name."
+    if strange := [name for name in query.statuses if f"'{name}'" in said]:
+        known = ", ".join(status for status in SessionStatus if status not in _NO_STATUS)
+        return f"the status {strange[0]}", f"There is {known}."
+    return None
+
+
+async def _listed(client: Client, query: Query) -> Listed:
     status, condition = await _choice(client, query)
     access_key = query.access_key or await client.access_key()
 

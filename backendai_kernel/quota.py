@@ -16,6 +16,8 @@ from .errors import QuotaExceeded
 from .protocol import calls
 from .slots import format_slots, parse_slots
 
+_FINEST = Decimal("0.1")  # of a device
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -58,6 +60,21 @@ async def why_pending(
     return Verdict("The cluster is busy: the session starts when resources are free.")
 
 
+def why_creating(slots: Mapping[str, Decimal]) -> Verdict:
+    """Tell of a session that an agent has been making for longer than usual.
+
+    Agents give out a device's shares by the tenth and round down without a word; a session that
+    gets nothing stays ``CREATING`` for ever (surprise 29; recording 67).
+
+    Args:
+        slots: Slot name → amount, as it was asked for.
+    """
+    for name, amount in slots.items():
+        if name.endswith(".shares") and amount < _FINEST:
+            return _never(f"{name} is given out by the tenth", slots, "more")
+    return Verdict("Its agent takes longer than usual; you may call it off with Interrupt.")
+
+
 def _over(slots: Mapping[str, Decimal], limits: Mapping[str, Decimal]) -> dict[str, Decimal]:
     """Return the limits that a request goes beyond; hidden ones (NaN) do not count."""
     return {
@@ -67,12 +84,12 @@ def _over(slots: Mapping[str, Decimal], limits: Mapping[str, Decimal]) -> dict[s
     }
 
 
-def _never(reason: str, slots: Mapping[str, Decimal]) -> Verdict:
+def _never(reason: str, slots: Mapping[str, Decimal], other: str = "less") -> Verdict:
     return Verdict(
         error=QuotaExceeded(
             f"A session with {format_slots(slots)} can never start: {reason}.",
             status=412,
             slug="quota-exceeded",
-            hint="Ask for less with -r, in `%bai run` or in `backendai-kernel install`.",
+            hint=f"Ask for {other} with -r, in `%bai run` or in `backendai-kernel install`.",
         )
     )

@@ -14,7 +14,7 @@ from .client import Client
 from .errors import APIError, BackendError, ConnectError, NotFound, RunLost, SessionFailed
 from .model import Created, SessionStatus
 from .protocol import calls
-from .quota import Verdict, why_pending
+from .quota import Verdict, why_creating, why_pending
 from .session import ComputeSession, destroy
 
 _ATTEMPTS = 2  # sessions made before an image without an interpreter is given up
@@ -22,6 +22,7 @@ _FIRST_LOOK = 0.05  # seconds; the pause between two looks at a starting session
 _LONGEST_LOOK = 1.0  # … up to this
 _EXPLAIN_AFTER = 2.5  # seconds in the queue after which we ask what it waits for
 _EXPLAIN_AGAIN = 15.0
+_MADE_WITHIN = 15.0  # seconds for an agent to make a session; few need more than five
 _GOODBYE = 5.0  # seconds for ending a session that is not wanted any more
 _END_LIMIT = 30.0  # seconds for a session to be gone
 
@@ -304,6 +305,7 @@ async def _until_running(
     began = loop.time()
     explain_at, note = began + _EXPLAIN_AFTER, ""
     status_name, pause = created.status_name, _FIRST_LOOK
+    made_since: float | None = None
     while True:
         on_progress(Progress(status_name, session.id, note))
         status = SessionStatus(status_name)
@@ -315,6 +317,13 @@ async def _until_running(
                 raise verdict.error
             note, explain_at = verdict.note, loop.time() + _EXPLAIN_AGAIN
             on_progress(Progress(status_name, session.id, note))
+        elif status is SessionStatus.CREATING:
+            made_since = made_since or loop.time()
+            if loop.time() > made_since + _MADE_WITHIN:
+                verdict = why_creating(slots)
+                if verdict.error is not None:
+                    raise verdict.error
+                note = verdict.note
         elif status is not SessionStatus.PENDING:
             note = ""
         await asyncio.sleep(pause)

@@ -62,7 +62,7 @@ SENTENCES: dict[str, tuple[type[APIError], str, str]] = {
     "no-folder": (
         NotFound,
         "Trying was refused: No such virtual folder: nofolder.",
-        "Check BACKEND_VFOLDER_MOUNTS.",
+        "`%bai vfolder list` lists yours; name them in `-m` or BACKEND_VFOLDER_MOUNTS.",
     ),
     "no-group": (
         APIError,
@@ -77,7 +77,11 @@ SENTENCES: dict[str, tuple[type[APIError], str, str]] = {
         "",
     ),
     "no-mode": (ServerError, "Trying failed on the server: runId or mode is missing.", LATER),
-    "no-scaling-group": (NotFound, "Trying was refused: Resource group nosg not found.", ""),
+    "no-scaling-group": (
+        NotFound,
+        "Trying was refused: Resource group nosg not found.",
+        "`%bai resources` lists the scaling groups that you may use.",
+    ),
     "no-session": (
         NotFound,
         "Trying was refused: Session (id=no-such-session) does not exist.",

@@ -168,6 +168,19 @@ async def test_more_than_there_is_can_never_start(client, manager, monkeypatch):
     assert await nothing_lives(manager)
 
 
+async def test_less_than_an_agent_gives_out_can_never_start(client, manager, monkeypatch):
+    monkeypatch.setattr(start_module, "_MADE_WITHIN", 0.1)
+    with pytest.raises(QuotaExceeded) as caught:
+        await start_session(client, Request("python", parse_words(["gpu=0.05"])), "train")
+
+    assert caught.value.message == (
+        "A session with cpu=1 mem=320m cuda.shares=0.05 can never start: "
+        "cuda.shares is given out by the tenth."
+    )
+    assert caught.value.hint.startswith("Ask for more with -r")
+    assert await nothing_lives(manager)
+
+
 async def test_more_than_the_keypair_may_have_can_never_start(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(start_module, "_EXPLAIN_AFTER", 0.1)
     policy = KeyPairPolicy(total_resource_slots={"cpu": Decimal(1), "mem": Decimal(2**30)})

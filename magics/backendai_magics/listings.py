@@ -41,6 +41,8 @@ def _query(options: Any) -> listing.Query:
     for name in ("limit", "offset"):
         if (number := getattr(options, name)) is not None and number < 0:
             raise ConfigError(f"%bai ps: --{name} {number} is less than nothing.")
+    if options.limit == 0:
+        raise ConfigError("%bai ps: --limit 0 lists nothing.", hint="--all lists all of them.")
     statuses = listing.parse_statuses(options.status or "")
     if statuses == ("ALL",):  # as the official command line has it
         statuses, options.all = (), True
@@ -59,7 +61,7 @@ def _query(options: Any) -> listing.Query:
         filter=options.filter,
         order=options.order,
         offset=options.offset,
-        limit=limit or None,
+        limit=limit,
     )
 
 

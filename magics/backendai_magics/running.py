@@ -14,7 +14,7 @@ from backendai_kernel.errors import BackendError, ConfigError, RunFailed
 from backendai_kernel.follow import describe
 from backendai_kernel.outcomes import Ran, started_facts
 from backendai_kernel.outputs import Translator
-from backendai_kernel.slots import format_slots, parse_words
+from backendai_kernel.slots import format_slots, parse_size, parse_words
 from backendai_kernel.start import (
     Progress,
     Request,
@@ -67,6 +67,13 @@ def _ports(text: str | None) -> tuple[int, ...]:
     return tuple(ports)
 
 
+def _resource_options(words: list[str]) -> dict[str, str]:
+    found = _pairs(words, "--resource-opts", "shmem=256m")
+    if "shmem" in found:
+        parse_size(found["shmem"])  # servers tell nothing of what is wrong with it
+    return found
+
+
 def read_request(options: Any) -> Request:
     """Return the session that the words of ``run`` or ``start`` ask for.
 
@@ -91,7 +98,7 @@ def read_request(options: Any) -> Request:
         parse_words(options.resource),
         environ=read_variables(options.env, os.environ),
         mounts=read_mounts(options.mount),
-        resource_opts=_pairs(options.resource_opts, "--resource-opts", "shmem=256m"),
+        resource_opts=_resource_options(options.resource_opts),
         architecture=options.arch,
         cluster_size=options.cluster_size,
         cluster_mode=options.cluster_mode,

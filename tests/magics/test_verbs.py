@@ -129,6 +129,7 @@ ROWS = [
     fails("start python -t nope --preopen 80", ConfigError, "no port"),
     fails("start python -t nope --bootstrap-script missing.sh", ConfigError, "cannot be read"),
     fails("start python -t nope -r mem=8m", APIError, "smaller than the image minimum"),
+    fails("start python --resource-opts shmem=4x", ConfigError, "is not a size"),
     fails("start python -t nope --max-wait -1", ConfigError, "no time to wait"),
     Row(
         "create python -t ported --preopen 12345,12346 --bootstrap-script boot.sh "
@@ -171,6 +172,10 @@ ROWS = [
     fails("ps -s RUN-NING", ConfigError, "no status"),
     fails("ps -s RESIZING", APIError, "RESIZING"),
     fails("ps --limit -1", ConfigError, "less than nothing"),
+    fails("ps --limit 0", ConfigError, "lists nothing"),
+    fails("ps -s FROB", APIError, "does not understand the status FROB"),
+    fails("ps --order frob", APIError, "does not understand the order 'frob'"),
+    fails("ps --filter 'name ilike \"nb'", APIError, "does not understand the filter"),
     fails("ps --limit x", ConfigError, "invalid int value"),
     fails("ps --running --dead", ConfigError, "not allowed with"),
     fails("ps --filter name", APIError, "parsing error"),
