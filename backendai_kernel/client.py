@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import answers, outgoing
+from .clock import Clock
 from .config import Config, write_private
 from .errors import (
     APIError,
@@ -55,8 +55,8 @@ class Client:
     Attributes:
         server: What the server said of itself; ``None`` until the first request.
         rate: What is left of the rate limit.
-        skew: Seconds that the server's clock is ahead of ours, as of its last answer; the ``Date``
-            header has whole seconds.
+        clock: How far the server's clock is from ours. A request that is refused for its time is
+            signed with the server's and sent once more.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Client:
         """
         self.config = config
         self.server: ServerVersion | None = None
-        self.skew: float | None = None
+        self.clock = Clock()
         self.requests = 0
         self.rate = RateLimit(state / "rate" / config.identity if state else None)
         self._on_wait = on_wait
@@ -84,7 +84,7 @@ class Client:
         self._version = ""
         self._tls: Any = None
         self._own_key = ""
-        self._credentials = Credentials(config)
+        self._credentials = Credentials(config, self.clock)
 
     async def __aenter__(self) -> Client:
         import aiohttp
@@ -166,7 +166,10 @@ class Client:
     async def _request(
         self, call: Call[Any], body: Body | None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send once; yield an answer below 400, raise for the others."""
+        """Send once; yield an answer below 300, raise for the others.
+
+        What is refused for its time alone is sent a second time, with the server's.
+        """
         import aiohttp
         from yarl import URL
 
@@ -174,29 +177,26 @@ class Client:
             raise RuntimeError("the client is not open: use it as a context manager")
         prefix = self._credentials.prefix(call)
         url = URL(self.config.endpoint + prefix + call.path, encoded=True)
-        headers = self._headers(call, url, body)
-        self.requests += 1
         try:
-            async with self._http.request(
-                call.method,
-                url,
-                data=None if body is None else body.payload,
-                headers=headers,
-                allow_redirects=False,
-                skip_auto_headers=("Content-Type",),
-            ) as response:
-                self._observe(response.headers)
-                if response.status >= 300:
-                    said = await response.read()
-                    raise answers.refusal(
-                        self.config,
-                        response.status,
-                        response.reason,
-                        response.headers,
-                        said,
-                        call.what,
-                    )
-                yield response
+            for is_last in (False, True):
+                signed = self.clock.correction
+                self.requests += 1
+                async with self._http.request(
+                    call.method,
+                    url,
+                    data=None if body is None else body.payload,
+                    headers=self._headers(call, url, body),
+                    allow_redirects=False,
+                    skip_auto_headers=("Content-Type",),
+                ) as response:
+                    self.rate.observe(response.headers)
+                    self.clock.observe(response.headers)
+                    if response.status < 300:
+                        yield response
+                        return
+                    refused = await self._refusal(response, call.what)
+                    if is_last or not self.clock.corrects(refused, signed):
+                        raise self.clock.explain(refused)
         except BackendError:
             raise
         except aiohttp.ClientConnectorError as exc:
@@ -213,15 +213,11 @@ class Client:
         version = self._version or _version_text(API_VERSION)
         return self._credentials.headers(call, url, body, version)
 
-    def _observe(self, headers: Any) -> None:
-        self.rate.observe(headers)
-        if date := headers.get("Date"):
-            from email.utils import parsedate_to_datetime
-
-            try:
-                self.skew = parsedate_to_datetime(date).timestamp() - time.time()
-            except ValueError:
-                self.skew = None
+    async def _refusal(self, response: aiohttp.ClientResponse, what: str) -> BackendError:
+        said = await response.read()
+        return answers.refusal(
+            self.config, response.status, response.reason, response.headers, said, what
+        )
 
     @asynccontextmanager
     async def events(
@@ -299,10 +295,7 @@ class Client:
                 method, url, headers=headers, data=data, allow_redirects=False
             ) as response:
                 if response.status >= 300:
-                    said = await response.read()
-                    raise answers.refusal(
-                        self.config, response.status, response.reason, response.headers, said, what
-                    )
+                    raise await self._refusal(response, what)
                 yield response
         except BackendError:
             raise

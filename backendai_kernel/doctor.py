@@ -179,7 +179,7 @@ async def _server(config: Config) -> AsyncIterator[Fact]:
             yield _problem("server", exc)
             return
         yield Fact("server", f"Manager {server.manager} answers, API {server.version}.")
-        yield _clock(client.skew)
+        yield _clock(client.clock.skew)
         try:
             keypair = await client.send(calls.get_keypair())
         except BackendError as exc:
@@ -202,7 +202,10 @@ def _clock(skew: float | None) -> Fact:
         return Fact("clock", "The server does not tell its time.", WARNING)
     ahead = "behind" if skew > 0 else "ahead of"
     text = f"This computer's clock is {abs(skew):.0f} s {ahead} the server's."
-    advice = "Set this computer's clock: requests that are 15 minutes off are refused."
+    advice = (
+        "Set this computer's clock: a server refuses requests that are 15 minutes off. Until then "
+        "ours are signed with its time."
+    )
     if abs(skew) > _SKEW_LIMIT:
         return Fact("clock", text, PROBLEM, advice)
     if abs(skew) > _SKEW_WARNING:

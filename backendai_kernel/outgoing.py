@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from .clock import Clock
 from .config import Config
 from .protocol import calls, signing
 from .protocol.calls import Call
@@ -28,8 +29,10 @@ BUFFER = 2**20
 class Credentials:
     """Signs the requests of one user, or gives them the cookie of a web server's login."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+        """Prepare; *clock* tells the time to sign with."""
         self._config = config
+        self._clock = clock or Clock()
         self._signing_keys: dict[tuple[str, str], bytes] = {}
 
     def prefix(self, call: Call[Any]) -> str:
@@ -63,7 +66,7 @@ class Credentials:
 
     def _signed(self, method: str, url: URL, content_type: str, version: str) -> dict[str, str]:
         host = host_header(url)
-        date = signing.signing_date()
+        date = signing.signing_date(self._clock.now())
         day = (date[:10], host)
         if day not in self._signing_keys:
             self._signing_keys = {day: signing.signing_key(self._config.secret_key, date, host)}

@@ -15,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 from . import answers
-from .errors import BackendError, ConnectError, ProtocolError
+from .errors import APIError, BackendError, ConnectError, ProtocolError
 from .protocol import websocket
 from .protocol.websocket import FrameReader
 
@@ -308,6 +308,20 @@ async def open_websocket(client: Client, call: Call[None], scratch: Scratch) -> 
         ConnectError: No answer, or none that a websocket gives.
         APIError: Refused; see `Client.send`.
     """
+    clock = client.clock
+    signed = clock.correction
+    try:
+        return await _open_once(client, call, scratch)
+    except APIError as exc:
+        if not clock.corrects(exc, signed):
+            raise clock.explain(exc) from None
+    try:
+        return await _open_once(client, call, scratch)
+    except APIError as exc:
+        raise clock.explain(exc) from None
+
+
+async def _open_once(client: Client, call: Call[None], scratch: Scratch) -> WebSocketEnd:
     shake = await client.handshake(call)
     loop = asyncio.get_running_loop()
     end = WebSocketEnd(scratch)
@@ -325,6 +339,7 @@ async def open_websocket(client: Client, call: Call[None], scratch: Scratch) -> 
     try:
         transport.write(websocket.handshake(shake.path, shake.host_header, shake.headers, key))
         status, reason, headers, said = await end.opened
+        client.clock.observe(headers)
         if status != 101:
             raise answers.refusal(client.config, status, reason, headers, said, call.what)
         if headers.get("sec-websocket-accept") != websocket.accept_of(key):

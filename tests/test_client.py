@@ -151,10 +151,62 @@ async def test_a_wrong_secret(manager):
             await client.send(calls.get_keypair())
 
 
-async def test_clocks_that_differ(client, manager):
-    manager.faults.skew_clock(16 * 60)
-    with pytest.raises(APIError, match="differ by more than 15 minutes"):
+@pytest.mark.parametrize("seconds", [16 * 60, -86_400, 400 * 86_400])
+async def test_clocks_that_differ_are_corrected_once(client, manager, seconds):
+    manager.faults.skew_clock(seconds)
+    name = (await client.send(creation())).session_name  # not only what is read
+    await asyncio.gather(*(client.send(calls.get_keypair()) for _ in range(3)))
+    statuses = [request.status for request in manager.requests if request.path != "/"]
+
+    assert name == "s1"
+    assert statuses == [400, 201, 200, 200, 200]
+    assert client.clock.correction == pytest.approx(seconds, abs=5)
+
+
+async def test_requests_that_are_refused_together_for_the_clock_all_succeed(client, manager):
+    await client.send(calls.get_keypair())
+    manager.faults.skew_clock(3600)
+    await asyncio.gather(*(client.send(calls.get_keypair()) for _ in range(5)))
+
+    assert client.clock.correction == pytest.approx(3600, abs=5)
+
+
+async def test_a_clock_that_is_set_meanwhile_is_followed_back(client, manager):
+    manager.faults.skew_clock(3600)
+    await client.send(calls.get_keypair())
+    manager.faults.skew_clock(0)
+    await client.send(calls.get_keypair())
+
+    assert client.clock.correction == pytest.approx(0, abs=5)
+
+
+async def test_a_server_that_does_not_tell_its_own_time_is_explained(client, manager):
+    manager.faults.skew_clock(16 * 60, is_told=False)
+    before = len(manager.requests)
+    with pytest.raises(APIError, match="differ by more than 15 minutes") as caught:
         await client.send(calls.get_keypair())
+
+    assert "Set this computer's clock" in caught.value.hint
+    assert len(manager.requests) - before == 2  # the version, and once what was refused
+
+
+async def test_a_clock_that_is_refused_also_when_corrected_is_explained(client, manager):
+    manager.faults.skew_clock(3600)
+    manager.gate.date = lambda: {"Date": email.utils.formatdate(86_400, usegmt=True)}
+    before = len(manager.requests)
+    with pytest.raises(APIError, match="differ by more than 15 minutes") as caught:
+        await client.send(calls.get_keypair())
+
+    assert caught.value.hint.startswith("Signing with the server's own time did not help.")
+    assert len(manager.requests) - before == 3
+
+
+async def test_a_stream_of_events_is_opened_with_the_servers_time(client, manager):
+    manager.faults.skew_clock(3600)
+    async with client.events("", "*"):
+        pass
+
+    assert next(r.status for r in manager.requests if r.path == "/events/session") == 400
 
 
 async def test_a_client_that_is_not_open_sends_nothing(manager):
@@ -378,7 +430,7 @@ async def test_the_servers_clock_is_read_from_its_answers():
         async with Client(config_of(url)) as client:
             await client.version()
 
-    assert client.skew == pytest.approx(3600, abs=5)
+    assert client.clock.skew == pytest.approx(3600, abs=5)
 
 
 async def test_a_date_that_is_none_is_no_clock():
@@ -387,7 +439,7 @@ async def test_a_date_that_is_none_is_no_clock():
         async with Client(config_of(url)) as client:
             await client.version()
 
-    assert client.skew is None
+    assert client.clock.skew is None
 
 
 async def test_nothing_answers():

@@ -138,8 +138,17 @@ def test_the_clock(seconds, state, text):
     assert text in fact.text
 
 
-async def test_a_request_that_is_refused_for_the_clock_says_so(manager, home):
+async def test_a_clock_that_is_corrected_is_told_all_the_same(manager, home):
     manager.faults.skew_clock(3600)
+    facts = await facts_of(pointing_at(manager, home))
+
+    assert facts["clock"].state == PROBLEM
+    assert "behind the server's" in facts["clock"].text
+    assert facts["keypair"].state == OK
+
+
+async def test_a_request_that_is_refused_for_the_clock_says_so(manager, home):
+    manager.faults.skew_clock(3600, is_told=False)
     facts = await facts_of(pointing_at(manager, home))
 
     assert facts["keypair"].state == PROBLEM

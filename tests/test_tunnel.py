@@ -85,6 +85,18 @@ async def test_bytes_come_back_as_they_were_both_ways_at_once(api, client):
     assert hashlib.sha256(came).digest() == hashlib.sha256(data).digest()
 
 
+async def test_a_tunnel_opens_though_the_clocks_differ(api, client):
+    async with app(api, client, echo) as tunnel:
+        api.manager.faults.skew_clock(3600)
+        reader, writer = await asyncio.open_connection(*tunnel.address)
+        writer.write(b"word")
+        came = await reader.readexactly(4)
+        writer.close()
+
+    assert came == b"word"
+    assert client.clock.correction == pytest.approx(3600, abs=5)
+
+
 async def test_small_words_up_are_not_hurt_by_a_flood_down(api, client):
     heard = bytearray()
     said, finished = os.urandom(400_000), asyncio.Event()

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from email.utils import formatdate
 
 from aiohttp import hdrs, web
 
@@ -98,6 +99,7 @@ class Gate:
     """Checks signatures and counts requests.
 
     ``skew`` is added to this computer's clock, in seconds: tests make clocks differ with it.
+    ``tells_skew``: so is it in the ``Date`` of answers.
     """
 
     def __init__(self, release: Release) -> None:
@@ -107,6 +109,13 @@ class Gate:
         self._windows: dict[str, _Window] = {}
         self.cookies: dict[str, KeyPair] = {}
         self.skew = 0.0
+        self.tells_skew = True
+
+    def date(self) -> dict[str, str]:
+        """Return the ``Date`` header of an answer, where it is not this computer's own."""
+        if not (self.skew and self.tells_skew):
+            return {}
+        return {hdrs.DATE: formatdate(time.time() + self.skew, usegmt=True)}
 
     def add(self, keypair: KeyPair) -> None:
         self._keypairs[keypair.access_key] = keypair

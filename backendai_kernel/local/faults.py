@@ -112,9 +112,14 @@ class Faults:
         """Break an event stream's connection in place of its next event."""
         return self._add(Fault("events", times))
 
-    def skew_clock(self, seconds: float) -> None:
-        """Make the server's clock differ from this computer's, forward when positive."""
+    def skew_clock(self, seconds: float, *, is_told: bool = True) -> None:
+        """Make the server's clock differ from this computer's, forward when positive.
+
+        Args:
+            is_told: The ``Date`` header has it; else this computer's, as that of a proxy between.
+        """
         self._manager.gate.skew = seconds
+        self._manager.gate.tells_skew = is_told
 
     async def kill_runner(self, session: str) -> None:
         """Kill the process that runs a session's code, as if the container had died."""
@@ -131,7 +136,7 @@ class Faults:
     def clear(self) -> None:
         """Make no more trouble."""
         self._faults.clear()
-        self._manager.gate.skew = 0.0
+        self.skew_clock(0.0)
 
     def _add(self, fault: Fault) -> Fault:
         self._faults.append(fault)

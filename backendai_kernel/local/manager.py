@@ -259,6 +259,8 @@ class LocalManager:
         try:
             response = await self.faults.around(request, partial(self._answer, handler))
             status = response.status if not _is_lost(request) else 0
+            if not response.prepared:
+                response.headers.update(self.gate.date())
             return response
         finally:
             self._in_flight -= 1

@@ -91,7 +91,7 @@ async def test_an_endpoint_where_nothing_listens_is_told(answer):
 
 
 async def test_a_clock_that_is_wrong_is_told(answer, manager):
-    manager.faults.skew_clock(3600)
+    manager.faults.skew_clock(3600, is_told=False)
     _, value = told(await answer())
 
     assert "clock" in value
