@@ -31,7 +31,6 @@ window.answers = {
     "sessions.info": [],
     "apps.list": [],
     "folders.list": {rows: [], more: 0},
-    "launcher.check": {line: "%bai start", cell: "%%bai run", problem: null},
 };
 window.tell = message => heard.forEach(listen => listen(message, []));
 window.model = {
@@ -113,7 +112,6 @@ def test_hostile_words_stay_words_everywhere(page):
                 fingerprint: evil, host_fingerprint: evil, config: evil, configured: false,
             };
             answers["apps.list"] = [{name: evil, protocol: evil, ports: [evil]}];
-            answers["launcher.check"] = {line: evil, cell: evil, problem: {message: evil, hint: evil}};
         }""",
         EVIL,
     )
@@ -126,23 +124,6 @@ def test_hostile_words_stay_words_everywhere(page):
     tell(page, part="sessions", log="id-1", first=True, text=f"{EVIL}\x1b[31mred\x1b[0m\n")
     tell(page, part="sessions", said=EVIL, problem={"message": EVIL, "hint": EVIL})
     tell(page, part="sessions", ending=[["t", [EVIL], 6]])
-    page.get_by_role("tab", name="Launch").click()
-    image = {"reference": EVIL, "name": EVIL, "tag": EVIL, "aliases": [EVIL], "about": EVIL}
-    slot = {"name": EVIL, "label": EVIL, "step": 1, "most": 4, "left": EVIL}
-    preset = {"name": EVIL, "free": True, "slots": {EVIL: 1}}
-    choice = {"images": [image | {"least": {}}], "folders": [EVIL], "scaling_groups": [EVIL]}
-    tell(
-        page,
-        part="launcher",
-        offer={"slots": [slot], "presets": [preset]},
-        choice=choice | {"project": EVIL},
-    )
-    progress = {"name": EVIL, "state": "waiting", "status": EVIL, "phase": "queued", "took": EVIL}
-    tell(
-        page,
-        part="launcher",
-        progress=progress | {"note": EVIL, "seconds": 1, "error": None, "session": ""},
-    )
     page.get_by_role("tab", name="Resources").click()
     fact = dict.fromkeys(("name", "label", "used", "limit", "left", "free", "where"), EVIL)
     session = {"id": "x", "name": EVIL, "cpu": 1, "mem": 1, "gpu": 0, "past": [[0.5, 1, None]]}
@@ -274,3 +255,9 @@ def test_nothing_keeps_people_out_without_a_theme(page, scheme):
 
     assert (dark != "rgb(255, 255, 255)") == (scheme == "dark")
     assert found == []
+
+
+def test_a_page_that_draws_no_widgets_in_others_says_how_else(page):
+    page.get_by_role("tab", name="Launch").click()
+
+    expect(page.get_by_role("alert")).to_contain_text('panels.form("launcher") shows the form')

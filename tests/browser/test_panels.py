@@ -33,7 +33,7 @@ def plain(lab: Lab, browser: Browser) -> Iterator[Sheet]:
     sheet = Sheet(page)
     sheet.open(lab.write("panels", kernel="python3"))
     page.keyboard.press("Control+b")
-    sheet.run("%load_ext bai")
+    sheet.run("%load_ext bai\nfrom backendai_magics import panels")
     yield sheet
     sheet.run("mine = %bai ps --all\nfor s in mine:\n    if not s.status.is_over: %bai rm {s.id}")
     sheet.shut_down()
@@ -176,6 +176,11 @@ def test_a_key_is_downloaded_and_nothing_secret_is_saved(book, lab):
     expect(panel.box).to_contain_text("has mode 0600")
 
     assert download.value.suggested_filename == "bai-renamed"
+    panel.tab("Launch")
+    panel.box.get_by_label("Environment").fill("DEBUG=1\nHF_TOKEN=hf_typed_by_hand")
+    panel.box.get_by_label("Name", exact=True).fill("with-a-secret")
+    expect(panel.box.locator(".bai-line").first).to_contain_text("-e DEBUG=1 -e HF_TOKEN")
+
     assert got == kept.read_bytes() and b"PRIVATE KEY" in got
     assert kept.stat().st_mode & 0o777 == 0o600
     book.command("@jupyter-widgets/jupyterlab-manager:saveWidgetState")
@@ -187,7 +192,7 @@ def test_a_key_is_downloaded_and_nothing_secret_is_saved(book, lab):
         book.page.wait_for_timeout(300)
     local = json.loads((lab.home / "state/local/manager.json").read_text("utf-8"))
     key = got.decode().splitlines()
-    secrets = [*key[1:-1], local["secret_key"], "PRIVATE KEY"]
+    secrets = [*key[1:-1], local["secret_key"], "PRIVATE KEY", "hf_typed_by_hand"]
     assert [secret[:8] for secret in secrets if secret in text] == []
     assert not re.search(r"(?i)set-cookie|sessionid|AIOHTTP_SESSION", text)
 
@@ -214,6 +219,61 @@ def test_the_keyboard_is_enough(book):
 
     assert len(book.page.query_selector_all(".jp-Notebook-cell")) == before
     expect(panel.row("by-keys")).to_have_count(0, timeout=MS)
+
+
+def test_the_form_is_filled_in_with_the_keyboard_alone(book):
+    panel = opened(book, "launcher")
+    press = book.page.keyboard.press
+    panel.box.get_by_label("Search").focus()
+    seen = []
+    for _ in range(16):
+        press("Tab")
+        seen.append(
+            book.page.evaluate(
+                """() => { const e = document.activeElement;
+                return e.getAttribute('aria-label') || e.labels?.[0]?.textContent || e.textContent }"""
+            )
+        )
+    order = [
+        *("Newest first", "Preset", "CPU", "CPU", "Memory (GiB)", "Memory (GiB)", "GPU shares"),
+        *("GPU shares", "Name", "Project", "Scaling group", "Environment", "Copy", "Copy"),
+        *("Start the session", "Make it a kernel"),
+    ]
+    assert [each for each in seen if not each.startswith("data")] == order[: len(seen)]
+    panel.box.get_by_role("slider", name="Memory").focus()
+    press("ArrowRight")
+    press("ArrowRight")
+    expect(panel.box.get_by_label("Memory (GiB)").first).to_have_value("1")
+    expect(panel.box.locator(".bai-line").first).to_contain_text("-r mem=1g", timeout=MS)
+
+
+def test_the_form_is_heard_while_a_cell_runs_and_sees_what_the_other_view_sees(book):
+    panel = opened(book, "launcher")
+    expect(panel.box.locator(".bai-line").first).to_contain_text("%bai start", timeout=MS)
+    cell = book.start("import time\nfor _ in range(400): time.sleep(0.05)")
+    expect(cell.prompt).to_have_text("[*]:")
+    panel.box.get_by_label("Name", exact=True).fill("no name!")
+    expect(panel.box).to_contain_text("'no name!' is no name for a session.", timeout=MS)
+    expect(panel.button("Start the session")).to_be_disabled()
+    expect(cell.prompt).to_have_text("[*]:")
+    book.command("kernelmenu:interrupt")
+    cell.done()
+
+
+def test_a_form_stands_alone_without_anywidget(book):
+    book.run("panels_spec = panels.find_spec\npanels.find_spec = lambda name: None")
+    panel = Panel(book.run("alone = panels.show('launcher')\nalone"))
+    book.run("panels.find_spec = panels_spec")
+    panel.box.get_by_label("Name", exact=True).fill("stands-alone")
+    expect(panel.box.locator(".bai-line").first).to_contain_text("-t stands-alone", timeout=MS)
+    panel.button("Start the session").click()
+    expect(panel.box.locator(".bai-progress")).to_contain_text("stands-alone runs", timeout=MS)
+    book.run("%bai rm stands-alone")
+    panel.cell.box.click(position={"x": 5, "y": 5})
+    book.command("notebook:clear-cell-output")
+    expect(panel.box).to_have_count(0)
+
+    book.run("import time\nwhile alone.form.desk.busy: time.sleep(0.05)").shows("")
 
 
 def test_a_cell_that_runs_does_not_stop_the_panel(book):

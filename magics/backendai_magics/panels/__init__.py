@@ -5,8 +5,9 @@
     panels.show()            # everything, in tabs; the same as %bai panel
     panels.sessions()        # one part
 
-A panel is one widget: values go to the page, intents come back. Where anywidget is missing, the
-same is shown once as a table (`Still`), and in a terminal as text.
+A panel is one widget: values go to the page, intents come back. Forms in it are made of ipywidgets'
+stock controls when their part is opened. Where anywidget is missing, forms stand alone (`Alone`), the
+rest is shown once as a table (`Still`), and in a terminal as text.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def show(part: str = "", *, sidecar: bool = False, connection: Any = None) -> An
     if why:
         from .still import Still
 
-        return Still(part, connection, why)
+        return Still(part, connection, why, has_forms=_has_kernel())
     from .widget import open_widget, show_beside
 
     widget = open_widget(part, connection)
@@ -62,11 +63,35 @@ def show(part: str = "", *, sidecar: bool = False, connection: Any = None) -> An
     return None
 
 
-def _why_still() -> str:
-    """Return what keeps a panel from living here, in a sentence; ``""`` for nothing."""
+def form(part: str, *, connection: Any = None) -> Any:
+    """Return a part that is a form, of stock ipywidgets alone and without a frame around it.
+
+    It is for front ends whose pages draw stock widgets and no others.
+
+    Args:
+        part: ``launcher``.
+
+    Raises:
+        ConfigError: That part is no form.
+    """
+    from .still import FORMS
+
+    if part not in FORMS:
+        raise ConfigError(f"{part!r} is no form.", hint=f"There is {', '.join(FORMS)}.")
+    from .alone import Alone
+
+    return Alone(part, _connection() if connection is None else connection)
+
+
+def _has_kernel() -> bool:
     from IPython.core.getipython import get_ipython
 
-    if getattr(get_ipython(), "kernel", None) is None:
+    return getattr(get_ipython(), "kernel", None) is not None
+
+
+def _why_still() -> str:
+    """Return what keeps a panel from living here, in a sentence; ``""`` for nothing."""
+    if not _has_kernel():
         return "In a notebook, this is a panel to click."
     if find_spec("anywidget") is None:
         return f"For a panel to click: {_EXTRA}, then load the page again."

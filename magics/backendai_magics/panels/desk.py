@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backendai_kernel.client import Client
 
     from ..connection import Connection
+    from .forms import Form
 
 T = TypeVar("T")
 Message = dict[str, Any]
@@ -51,6 +52,8 @@ class Part:
     """
 
     name = ""
+    form: Form | None = None
+    _making: asyncio.Future[Form] | None = None
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -66,8 +69,27 @@ class Part:
     def greet(self) -> None:
         """Tell a view that has just come all that there is to show, if it is known already."""
 
+    def make_form(self) -> Form:
+        """Return the form of a part that has one; it is made once.
+
+        Raises:
+            NotImplementedError: It has none.
+        """
+        raise NotImplementedError
+
+    async def open_form(self, intent: Message) -> str:
+        """Return the id of the form's model, for a page to show it."""
+        if self.form is None:
+            self._making = self._making or asyncio.ensure_future(asyncio.to_thread(self.make_form))
+            self.form = await asyncio.shield(self._making)
+            self.greet()
+        return str(self.form.box.model_id)
+
     def tell(self, buffers: Sequence[bytes] = (), **message: Any) -> None:
-        """Send a message to the part's views."""
+        """Send a message to the part's views: to its form, if it has one."""
+        if self.form is not None:
+            self.form.told(message)
+            return
         self.desk.tell({"part": self.name, **message}, buffers)
 
     async def use(self, work: Callable[[Client], Awaitable[T]]) -> T:
@@ -92,6 +114,7 @@ class Desk:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._watch: asyncio.Task[None] | None = None
         self.is_closed = False
+        self.own_view = ""  # of a form without a page that would say that it is there
 
     def add(self, part: Part) -> None:
         """Give the panel a part."""
@@ -172,6 +195,11 @@ class Desk:
             self._settle()
         self._watch = None
 
+    def here(self, part: str) -> None:
+        """Take note, from any thread, that somebody uses a form that has no page of ours."""
+        if self.own_view:
+            self.receive({"do": "here", "view": self.own_view, "part": part})
+
     # -- work ---------------------------------------------------------------------------------
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -194,6 +222,9 @@ class Desk:
     async def _end(self) -> None:
         self._views.clear()
         self._awake.clear()
+        for part in self.parts.values():
+            if part.form is not None:
+                await asyncio.to_thread(part.form.close)
         for task in list(self._tasks):
             task.cancel()
 

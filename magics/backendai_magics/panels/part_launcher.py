@@ -30,6 +30,8 @@ from .rows import amount_text
 if TYPE_CHECKING:
     from backendai_kernel.client import Client
 
+    from .forms import Form
+
 _LOOK = 15.0  # seconds between two looks at what is left
 _MIB = 2**20
 _SHARED = 64.0  # MiB of shared memory when nobody asks for more (recording 62)
@@ -58,7 +60,13 @@ class Launcher(Part):
             "start": self._begin,
             "cancel": self._cancel,
             "kernel": self._make_kernel,
+            "form": self.open_form,
         }
+
+    def make_form(self) -> Form:
+        from .form_launcher import LauncherForm
+
+        return LauncherForm(self)
 
     def greet(self) -> None:
         if self._choice is not None:
@@ -89,14 +97,21 @@ class Launcher(Part):
     # -- intents ------------------------------------------------------------------------------
 
     async def _check(self, intent: Message) -> Message:
-        """Return the line that does the same, and what is wrong with it."""
-        words = words_of(intent["form"])
-        line = f"%bai start {shlex.join(words)}"
+        """Return the line that does the same, and what is wrong with it.
+
+        Variables that are ``hidden`` stand in it by their names alone.
+        """
+        form, hidden = intent["form"], set(intent.get("hidden") or ())
+        environ = [
+            [key, None if key in hidden else value] for key, value in form.get("environ") or ()
+        ]
+        shown = shlex.join(words_of({**form, "environ": environ}))
+        line = f"%bai start {shown}"
         try:
-            _read(words)
+            _read(words_of(form))
         except BackendError as exc:
             return {"line": line, "problem": told(exc)}
-        return {"line": line, "cell": f"%%bai run {shlex.join(words)}", "problem": None}
+        return {"line": line, "cell": f"%%bai run {shown}", "problem": None}
 
     async def _begin(self, intent: Message) -> None:
         if self._start is not None and not self._start.done():
@@ -186,7 +201,7 @@ def words_of(form: Message) -> list[str]:
 
     Args:
         form: ``image``, ``name``, ``resources`` (slot → amount; ``mem`` in MiB), ``mounts``,
-            ``environ`` (pairs), ``project``, ``scaling_group``; what is empty is left out.
+            ``environ`` (pairs; ``None`` for the value that a variable has here), ``project``, ``scaling_group``; what is empty is left out.
     """
     words = [str(form.get("image") or "")]
     if name := str(form.get("name") or "").strip():
@@ -200,7 +215,7 @@ def words_of(form: Message) -> list[str]:
         words += ["-m", str(folder)]
     for key, value in form.get("environ") or ():
         if key:
-            words += ["-e", f"{key}={value}"]
+            words += ["-e", str(key) if value is None else f"{key}={value}"]
     for option, key in (("-g", "project"), ("--scaling-group", "scaling_group")):
         if text := str(form.get(key) or "").strip():
             words += [option, text]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,21 @@ if TYPE_CHECKING:
     from ..connection import Connection
 
 
+FORMS = ("launcher",)
+"""Parts that are forms through and through, so that they need no page of ours."""
+
+
 class Still:
     """Values of one moment; they are read when it is made and do not change."""
 
-    def __init__(self, part: str, connection: Connection, note: str) -> None:
+    def __init__(
+        self, part: str, connection: Connection, note: str, *, has_forms: bool = False
+    ) -> None:
         """Read the values.
+
+        Args:
+            note: Why it does not live.
+            has_forms: There are pages that draw stock widgets: what is a form, lives.
 
         Raises:
             ConnectError, APIError, ProtocolError: As `Client.send`.
@@ -33,15 +44,30 @@ class Still:
             lambda client: _read(client, part, connection.state)
         )
 
+        self.form: Any = None
+        if has_forms and part in ("", *FORMS):
+            from .alone import Alone
+
+            tables = self._repr_html_() if not part else f"<p>{escape(note)}</p>"
+            self.form = Alone(part or FORMS[0], connection, before=tables)
+
     def close(self) -> None:
-        """There is nothing to end; a panel that lives has something."""
+        """End what lives of it."""
+        if self.form is not None:
+            self.form.close()
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        """Return the form for pages that draw widgets; the tables are for all others."""
+        if self.form is None:
+            return {}
+        bundle = self.form._repr_mimebundle_(**options)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        return {**data, "text/html": self._repr_html_(), "text/plain": repr(self)}
 
     def __repr__(self) -> str:
         return "\n\n".join([*map(repr, self.tables), self.note])
 
     def _repr_html_(self) -> str:
-        from html import escape
-
         tables = "".join(table._repr_html_() for table in self.tables)
         return f"{tables}<p>{escape(self.note)}</p>"
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
-from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -18,18 +16,19 @@ import traitlets
 
 from . import PARTS
 from .desk import Desk
+from .looks import read, style
+from .parts import make_part
 
 if TYPE_CHECKING:
     from ..connection import Connection
 
-_STATIC = Path(__file__).with_name("static")
 _SCRIPTS = (
     "dom.js",
     "desk.js",
     "table.js",
     "details.js",
     "sessions.js",
-    "launcher.js",
+    "formed.js",
     "resources.js",
     "choosing.js",
     "apps.js",
@@ -38,8 +37,6 @@ _SCRIPTS = (
     "panel.js",
 )
 """Modules of the page, each before those that import from it."""
-_STYLES = ("panel.css", "sessions.css", "parts.css")
-"""In this order: narrow widths and high contrast, at the end, have the last word."""
 _IMPORT = re.compile(r"^import .*?;\n", re.MULTILINE | re.DOTALL)
 _EXPORT = re.compile(r"^export (?=(?:async )?function|const|class)", re.MULTILINE)
 
@@ -47,17 +44,7 @@ _EXPORT = re.compile(r"^export (?=(?:async )?function|const|class)", re.MULTILIN
 @cache
 def script() -> str:
     """Return the page's modules as the one that anywidget takes."""
-    return "\n".join(_joined(_read(name)) for name in _SCRIPTS)
-
-
-@cache
-def style() -> str:
-    """Return the page's style sheet."""
-    return "\n".join(_read(name) for name in _STYLES)
-
-
-def _read(name: str) -> str:
-    return (_STATIC / name).read_text(encoding="utf-8")
+    return "\n".join(_joined(read(name)) for name in _SCRIPTS)
 
 
 def _joined(source: str) -> str:
@@ -76,7 +63,7 @@ class PanelWidget(anywidget.AnyWidget):
         super().__init__(_esm=script(), _css=style(), parts=list(parts))
         self.desk = Desk(connection, self._tell)
         for part in parts:
-            self.desk.add(_part(part, self.desk))
+            self.desk.add(make_part(part, self.desk))
         self.on_msg(self._receive)
 
     def _tell(self, message: dict[str, Any], buffers: Sequence[bytes]) -> None:
@@ -101,12 +88,6 @@ class PanelWidget(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         return "Backend.AI panel: it needs a page that draws widgets, and the kernel that made it."
-
-
-def _part(name: str, desk: Desk) -> Any:
-    """Return a part; it is the class of its name, in a module of its own."""
-    module = import_module(f".part_{name}", __package__)
-    return getattr(module, name.capitalize())(desk)
 
 
 def open_widget(part: str, connection: Connection) -> PanelWidget:

@@ -3,7 +3,7 @@
 import { button, fill, h, name, problem, say } from "./dom.js";
 import { open } from "./desk.js";
 import { sessions } from "./sessions.js";
-import { launcher } from "./launcher.js";
+import { embed, formed } from "./formed.js";
 import { resources } from "./resources.js";
 import { apps } from "./apps.js";
 import { folders } from "./folders.js";
@@ -11,7 +11,7 @@ import { keys } from "./keys.js";
 
 const PARTS = {
   sessions: ["Sessions", sessions],
-  launcher: ["Launch", launcher],
+  launcher: ["Launch", (desk) => formed(desk, "launcher")],
   resources: ["Resources", resources],
   apps: ["Apps", apps],
   folders: ["Folders", folders],
@@ -75,6 +75,7 @@ export function render({ model, el }) {
       showProblem();
     },
     ask: (...args) => link.ask(...args),
+    embed: (id, element) => embed(model.widget_manager, id, element),
     /** Wait for an intent with its button busy; say when it is done, show when it fails. */
     async act(target, promise, done = "") {
       const control = target instanceof HTMLButtonElement ? target : null;
@@ -107,6 +108,7 @@ export function render({ model, el }) {
 
   const link = open(model, {
     tell(message, buffers) {
+      if (message.go && parts.includes(message.go)) return show(message.go);
       made.get(message.part)?.told(message, buffers);
     },
     waiting(state) {

@@ -1,0 +1,454 @@
+"""The launcher's form: image, resources bound to what is left, and what a session is to have."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as w
+
+from .forms import Form, bound, change, later, problem_markup, show
+
+if TYPE_CHECKING:
+    from .desk import Message
+
+_CHECK_AFTER = 0.25  # seconds without a change after which the line is made anew
+_PHASES = ("queued", "preparing", "running")
+_UNITS = {"cpu": "CPU", "cuda.shares": "GPU", "cuda.device": "GPU"}
+_OWN = "as set below"
+_ANY = "any"
+_SECRET = re.compile(r"(?i)token|secret|pass|pwd|key|credential")
+HIDDEN = "••••••"
+"""What stands for a secret in the form, whose values a notebook may be saved with."""
+_HEADS = {
+    "waiting": "Starting {}",
+    "ready": "{} runs",
+    "failed": "{} was not started",
+    "cancelled": "The start of {} was cancelled",
+}
+_MARKS = {"done": "✓", "now": "●", "later": "○"}
+
+
+class Amount:
+    """How much of one slot: a number, a slider, and a sentence of what is left."""
+
+    def __init__(self, form: LauncherForm, slot: Message) -> None:
+        self.unit = 1024.0 if slot["name"] == "mem" else 1.0  # MiB are shown as GiB
+        label = f"{slot['label']} (GiB)" if slot["name"] == "mem" else slot["label"]
+        step = slot["step"] / self.unit
+        self.number = form.make(
+            w.BoundedFloatText, "bai-number", description=label, min=0, max=0, step=step
+        )
+        self.slider = form.make(
+            w.FloatSlider, "bai-range", min=0, max=0, step=step, readout=False, tooltip=label
+        )
+        self.left = form.text("", "bai-hint")
+        self.link = w.jslink((self.slider, "value"), (self.number, "value"))
+        form.keep(self.link)
+        self.row = form.row(w.HBox, "bai-slider", children=[self.number, self.slider, self.left])
+        self.is_touched = False
+        self.least = 0.0
+        self.slot = slot
+        self.slider.observe(lambda _: form.touched(self), "value")
+
+    def take(self, slot: Message) -> None:
+        """Take what is left now."""
+        self.slot = slot
+        most = slot["most"] / self.unit
+        step = slot["step"] / self.unit
+        least = min(-(-self.least / self.unit // step) * step, most)  # the steps are round amounts
+        for control in (self.slider, self.number):
+            bound(control, least, most)
+            change(control, disabled=most == 0)
+        if not self.is_touched:
+            self.set(least)
+        change(self.left, value=escape("none left" if most == 0 else f"{slot['left']} left"))
+
+    def set(self, value: float) -> None:
+        change(self.slider, value=value)
+        change(self.number, value=value)
+
+    @property
+    def amount(self) -> float:
+        """In the slot's own unit; a slider's steps leave traces far behind the point."""
+        return float(round(self.slider.value * self.unit, 6))
+
+
+class LauncherForm(Form):
+    """Shows what can be had, and starts what is filled in."""
+
+    def build(self) -> list[w.Widget]:
+        self._choice: Message = {}
+        self._presets: dict[str, Message] = {}
+        self._amounts: dict[str, Amount] = {}
+        self._secrets: dict[str, str] = {}
+        self._checking: asyncio.Task[None] | None = None
+        self._clock: asyncio.Task[None] | None = None
+        self._is_starting = False
+
+        self._search = self.make(
+            w.Text, "bai-stacked", description="Search", placeholder="python, torch, 3.11 …"
+        )
+        self._image = self.make(
+            w.Select, "bai-stacked", "bai-images", description="Newest first", rows=9
+        )
+        self._about = self.text('<p class="bai-hint">Asking the server …</p>', "bai-about")
+        self._preset = self.make(
+            w.Dropdown, "bai-stacked", description="Preset", options=[(_OWN, "")]
+        )
+        self._sliders = self.row(w.VBox, "bai-sliders", children=[])
+        self._name = self.make(
+            w.Text, "bai-stacked", description="Name", placeholder="made up when empty"
+        )
+        self._project = self.make(w.Text, "bai-stacked", description="Project")
+        self._where = self.make(
+            w.Dropdown, "bai-stacked", description="Scaling group", options=[(_ANY, "")]
+        )
+        self._folders: list[w.Checkbox] = []
+        self._checks = self.row(w.Box, "bai-checks", children=[])
+        self._no_folders = self.text('<p class="bai-hint">You have no virtual folders.</p>')
+        self._environ = self.make(
+            w.Textarea,
+            "bai-stacked",
+            description="Environment",
+            placeholder="KEY=value, one a line; KEY alone takes its value here",
+            rows=3,
+            continuous_update=False,
+        )
+        self._lines = self.text("", "bai-lines")
+        self._wrong = self.text("", "bai-wrong")
+        self._failed = self.text("", "bai-failed")
+        self._said = self.text("", "bai-hint", "bai-said-here")
+        self._start = self.button("Start the session", "main", self._begin_start)
+        self._kernel = self.button("Make it a kernel", "plain", self._make_kernel)
+        self._progress = self.text("")
+        self._cancel = self.button("Cancel", "plain", lambda _: self.ask("cancel"))
+        self._sessions = self.button("Show it among the sessions", "plain", self._show_sessions)
+        self._steps = self.row(
+            w.VBox,
+            "bai-progress",
+            children=[
+                self._progress,
+                self.row(w.HBox, "bai-actions", children=[self._cancel, self._sessions]),
+            ],
+        )
+        for control in (self._steps, self._checks):
+            show(control, False)
+        self._search.observe(lambda _: self._show_images(), "value")
+        self._image.observe(lambda _: self._chosen(), "value")
+        self._preset.observe(lambda _: self._use_preset(), "value")
+        self._environ.observe(lambda _: self._hide_secrets(), "value")
+        for control in (self._name, self._project, self._where):
+            control.observe(lambda _: self.changed(), "value")
+        session = [
+            self.row(w.Box, "bai-pairs", children=[self._name, self._project, self._where]),
+            self.text('<span class="bai-label">Folders to mount</span>', "bai-label-above"),
+            self._checks,
+            self._no_folders,
+            self._environ,
+        ]
+        image = [self.title("Image"), self._search, self._image, self._about]
+        resources = [self.title("Resources, of what is left"), self._preset, self._sliders]
+        right = [
+            self.row(w.VBox, "bai-group", children=resources),
+            self.row(w.VBox, "bai-group", children=[self.title("Session"), *session]),
+        ]
+        columns = [
+            self.row(w.VBox, "bai-group", children=image),
+            self.row(w.VBox, "bai-stack", children=right),
+        ]
+        return [
+            self.row(w.Box, "bai-columns", children=columns),
+            self._lines,
+            self._wrong,
+            self.row(w.HBox, "bai-actions", children=[self._start, self._kernel]),
+            self._failed,
+            self._said,
+            self._steps,
+        ]
+
+    def keep(self, widget: w.Widget) -> None:
+        """Have a widget go with the form."""
+        self._made.append(widget)
+
+    # -- values -------------------------------------------------------------------------------
+
+    def told(self, message: Message) -> None:
+        with self.quietly():
+            if message.get("choice"):
+                self._take_choice(message["choice"])
+            if message.get("offer"):
+                self._take_offer(message["offer"])
+        if "problem" in message:
+            self.show_problem(message["problem"])
+        if message.get("choice") or message.get("offer"):
+            self.part.desk.connection.portal.start(self._check_soon())
+        if message.get("progress"):
+            self._take_progress(message["progress"])
+
+    def _take_choice(self, choice: Message) -> None:
+        if choice == self._choice:
+            return
+        self._choice = choice
+        change(self._project, placeholder=str(choice["project"] or ""))
+        options = [(_ANY, ""), *((each, each) for each in choice["scaling_groups"])]
+        if list(self._where.options) != options:
+            self._where.options = options
+        checked = {each.description for each in self._folders if each.value}
+        old = self._folders
+        self._folders = [
+            self.make(w.Checkbox, description=name, value=name in checked, indent=False)
+            for name in choice["folders"]
+        ]
+        for each in self._folders:
+            each.observe(lambda _: self.changed(), "value")
+        self._checks.children = self._folders
+        self.drop(*old)
+        show(self._checks, bool(self._folders))
+        show(self._no_folders, not self._folders)
+        self._show_images()
+
+    def _show_images(self) -> None:
+        """Show those that the search leaves; the chosen one stays chosen while it is among them."""
+        words = self._search.value.lower().split()
+        options = _labelled(
+            [
+                each
+                for each in self._choice.get("images", ())
+                if all(word in _searched(each) for word in words)
+            ]
+        )
+        if list(self._image.options) != options:
+            chosen = self._image.value
+            references = [reference for _, reference in options]
+            with self.quietly(), self._image.hold_sync():
+                self._image.options = options
+                self._image.value = (
+                    chosen if chosen in references else (references[0] if references else None)
+                )
+        self._chosen()
+
+    def _chosen(self) -> None:
+        image = self._picked()
+        if image is None:
+            nothing = "No image matches." if self._choice else "Asking the server …"
+            change(self._about, value=f'<p class="bai-hint">{nothing}</p>')
+            return self.changed()
+        facts = "".join(
+            f'<span class="{kind}">{escape(str(text))}</span>'
+            for kind, text in (("bai-what", image["about"]), ("bai-ref", image["reference"]))
+            if text
+        )
+        change(self._about, value=f'<p class="bai-hint">{facts}</p>')
+        with self.quietly():
+            for slot, entry in self._amounts.items():
+                entry.least = image["least"].get(slot, 0)
+                entry.take(entry.slot)
+        self.changed()
+        return None
+
+    def _picked(self) -> Message | None:
+        images = self._choice.get("images", ())
+        return next((each for each in images if each["reference"] == self._image.value), None)
+
+    def _take_offer(self, offer: Message) -> None:
+        image = self._picked()
+        for slot in offer["slots"]:
+            entry = self._amounts.get(slot["name"])
+            if entry is None:
+                entry = self._amounts[slot["name"]] = Amount(self, slot)
+            entry.least = image["least"].get(slot["name"], 0) if image else 0
+            entry.take(slot)
+        rows = tuple(entry.row for entry in self._amounts.values())
+        if tuple(self._sliders.children) != rows:
+            self._sliders.children = rows
+        self._presets = {preset["name"]: preset for preset in offer["presets"]}
+        options = [(_OWN, ""), *((_preset_text(each), each["name"]) for each in offer["presets"])]
+        if list(self._preset.options) != options:
+            chosen = self._preset.value
+            self._preset.options = options
+            self._preset.value = chosen if chosen in self._presets else ""
+        show(self._preset, bool(self._presets))
+
+    # -- what a person does -------------------------------------------------------------------
+
+    def touched(self, amount: Amount) -> None:
+        """Take note that somebody has set an amount."""
+        if self.is_quiet:
+            return
+        amount.is_touched = True
+        with self.quietly():
+            change(self._preset, value="")
+        self.changed()
+
+    def _use_preset(self) -> None:
+        preset = self._presets.get(self._preset.value)
+        if self.is_quiet or preset is None:
+            return
+        with self.quietly():
+            for slot, entry in self._amounts.items():
+                entry.is_touched = True
+                entry.set(max(entry.slider.min, preset["slots"].get(slot, 0) / entry.unit))
+        self.changed()
+
+    def _hide_secrets(self) -> None:
+        """Keep what looks like a secret here and not in the control, whose state may be saved."""
+        lines = []
+        for line in self._environ.value.split("\n"):
+            key, equals, value = line.partition("=")
+            if equals and value.strip() not in ("", HIDDEN) and _SECRET.search(key):
+                self._secrets[key.strip()] = value
+                line = f"{key}={HIDDEN}"
+            lines.append(line)
+        with self.quietly():
+            change(self._environ, value="\n".join(lines))
+        self.changed()
+
+    def form(self) -> Message:
+        """Return what is filled in, as `words_of` takes it."""
+        resources = {
+            slot: entry.amount
+            for slot, entry in self._amounts.items()
+            if entry.is_touched and entry.amount > 0
+        }
+        environ = []
+        for line in filter(str.strip, self._environ.value.split("\n")):
+            key, equals, value = line.partition("=")
+            key = key.strip()
+            if value.strip() == HIDDEN:
+                value = self._secrets.get(key, "")
+            environ.append([key, value if equals else None])
+        return {
+            "image": self._image.value or "",
+            "name": self._name.value,
+            "resources": resources,
+            "mounts": [each.description for each in self._folders if each.value],
+            "environ": environ,
+            "project": self._project.value,
+            "scaling_group": self._where.value or "",
+        }
+
+    def changed(self) -> None:
+        """Have the line made anew, when nothing has changed for a moment."""
+        if not self.is_quiet:
+            self.part.desk.here(self.part.name)
+            self.part.desk.connection.portal.start(self._check_soon())
+
+    async def _check_soon(self) -> None:
+        if self._checking is not None:
+            self._checking.cancel()
+        self._checking = self.part.desk.spawn(later(_CHECK_AFTER, self._check))
+
+    async def _check(self) -> None:
+        answer = await self.ask("check", form=self.form(), hidden=list(self._secrets))
+        lines = [("The same as a line", answer["line"])]
+        if answer.get("cell"):
+            lines.append(("Or to run a cell in it", answer["cell"]))
+        rows = "".join(
+            f'<div class="bai-same-line"><span class="bai-label">{label}</span>'
+            f'<code class="bai-line">{escape(line)}</code>'
+            '<button type="button" class="bai-button bai-plain bai-copy">Copy</button></div>'
+            for label, line in lines
+        )
+        change(self._lines, value=f'<div class="bai-same">{rows}</div>' if self._choice else "")
+        problem = answer["problem"] if self._choice else None
+        change(self._wrong, value=problem_markup(problem, "status"))
+        change(self._start, disabled=bool(problem) or self._is_starting)
+
+    async def _begin_start(self, _: w.Button) -> None:
+        change(self._said, value="")
+        await self.ask("start", form=self.form())
+
+    async def _make_kernel(self, _: w.Button) -> None:
+        made = await self.ask("kernel", form=self.form())
+        said = (
+            f"The kernel “{made['display_name']}” is written to {made['folder']}; it is in "
+            "Jupyter's launcher when its page is loaded again."
+        )
+        change(self._said, value=f'<p role="status">{escape(said)}</p>')
+
+    async def _show_sessions(self, _: w.Button) -> None:
+        self.part.desk.tell({"go": "sessions"})
+
+    def show_problem(self, error: Message | None) -> None:
+        change(self._failed, value=problem_markup(error))
+
+    # -- a session that starts ----------------------------------------------------------------
+
+    def _take_progress(self, now: Message) -> None:
+        self._is_starting = now["state"] == "waiting"
+        began = time.monotonic() - now["seconds"]
+        change(self._progress, value=_progress_markup(now, now["took"]))
+        change(self._start, disabled=self._is_starting)
+        show(self._steps, True)
+        show(self._cancel, self._is_starting)
+        show(self._sessions, now["state"] == "ready" and "sessions" in self.part.desk.parts)
+        for state in _HEADS:
+            if state != now["state"]:
+                self._steps.remove_class(f"bai-{state}")
+        self._steps.add_class(f"bai-{now['state']}")
+        if self._clock is not None:
+            self._clock.cancel()
+        self._clock = self.part.desk.spawn(self._count(now, began)) if self._is_starting else None
+
+    async def _count(self, now: Message, began: float) -> None:
+        while True:
+            await asyncio.sleep(1)
+            took = f"{time.monotonic() - began:.0f} s"
+            change(self._progress, value=_progress_markup(now, took))
+
+
+def _searched(image: Message) -> str:
+    return f"{image['reference']} {' '.join(image['aliases'])} {image['about']}".lower()
+
+
+def _labelled(images: list[Message]) -> list[tuple[str, str]]:
+    """Return label and reference of images; of those of one label, the reference is the label."""
+    labels = [f"{each['name']}  {each['tag']}".strip() for each in images]
+    return [
+        (each["reference"] if labels.count(label) > 1 else label, each["reference"])
+        for label, each in zip(labels, images, strict=True)
+    ]
+
+
+def _preset_text(preset: Message) -> str:
+    amounts = []
+    for slot, amount in preset["slots"].items():
+        unit = _UNITS.get(slot, slot)
+        amounts.append(f"{amount / 1024:g} GiB" if slot == "mem" else f"{amount:g} {unit}")
+    busy = "" if preset["free"] else " (not free now)"
+    return f"{preset['name']}: {' · '.join(amounts)}{busy}"
+
+
+def _progress_markup(now: Message, took: str) -> str:
+    head = escape(_HEADS[now["state"]].format(now["name"]))
+    parts = [
+        f'<div class="bai-progress-head"><strong>{head}</strong>'
+        f'<span class="bai-took" aria-hidden="true"> · {escape(took)}</span></div>'
+    ]
+    if now["state"] in ("waiting", "ready"):
+        at = _PHASES.index(now["phase"]) if now["phase"] in _PHASES else -1
+        steps = []
+        for index, phase in enumerate(_PHASES):
+            is_done = now["state"] == "ready" or index < at
+            state = "done" if is_done else "now" if index == at else "later"
+            current = ' aria-current="step"' if state == "now" else ""
+            steps.append(
+                f'<li class="bai-{state}"{current}><span aria-hidden="true">{_MARKS[state]}</span> '
+                f"{phase}</li>"
+            )
+        parts.append(f'<ol class="bai-steps">{"".join(steps)}</ol>')
+    if now["error"]:
+        parts.append(problem_markup(now["error"]))
+    else:
+        note = now["note"] or (now["status"].lower() if now["state"] == "waiting" else "")
+        parts.append(f'<p class="bai-hint" role="status">{escape(note)}</p>' if note else "")
+    return "".join(parts)
+
+
+def make(part: Any) -> LauncherForm:
+    """Return a new form of a launcher."""
+    return LauncherForm(part)

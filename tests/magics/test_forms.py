@@ -1,0 +1,259 @@
+"""Forms of stock widgets, with no page: what a person fills in, and what comes of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import ipywidgets as w
+import pytest
+
+from backendai_kernel import vfolders
+from backendai_kernel.client import Client
+from backendai_kernel.ending import end_sessions
+from backendai_kernel.errors import ConfigError
+from backendai_kernel.listing import Query, Which, list_sessions
+from backendai_kernel.local.manager import LocalManager
+from backendai_magics import panels
+from backendai_magics.connection import Connection
+from backendai_magics.panels.alone import Alone
+from backendai_magics.panels.form_launcher import HIDDEN, LauncherForm
+from backendai_magics.panels.forms import GONE
+
+from .conftest import settings
+
+LIMIT = 60.0  # seconds
+EVIL = '<img src=x onerror="stolen()">'
+
+
+@pytest.fixture(scope="module")
+def connection(folder: Path, manager: LocalManager) -> Iterator[Connection]:
+    with settings(folder, manager):
+        connection = Connection(None)
+        connection.call(lambda client: vfolders.create_folder(client, "data"))
+        yield connection
+        connection.close()
+
+
+@pytest.fixture
+def alone(connection: Connection) -> Iterator[Alone]:
+    alone = Alone("launcher", connection)
+    yield alone
+    alone.close()
+    connection.call(end_all)
+
+
+async def end_all(client: Client) -> None:
+    """Make room for the next test's sessions."""
+    there = (await list_sessions(client, Query(Which.LIVE))).items
+    await end_sessions(client, [session.id for session in there if not session.status.is_ending])
+
+
+@pytest.fixture
+def form(alone: Alone) -> LauncherForm:
+    """A launcher's form that has read what there is."""
+    made = alone.desk.parts["launcher"].form
+    assert isinstance(made, LauncherForm)
+    until(lambda: "%%bai run" in lines(made), "it has read what there is")
+    return made
+
+
+def until(fact: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not fact():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def controls(widget: w.Widget) -> Iterator[w.Widget]:
+    """Yield what is in a form, in the order of the page."""
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from controls(child)
+
+
+def labelled(form: LauncherForm, label: str, kind: type[Any] = w.Widget) -> Any:
+    """Return the control of that label."""
+    [found] = [
+        each
+        for each in controls(form.box)
+        if isinstance(each, kind) and getattr(each, "description", None) == label
+    ]
+    return found
+
+
+def markup(form: LauncherForm) -> str:
+    return "\n".join(each.value for each in controls(form.box) if isinstance(each, w.HTML))
+
+
+def lines(form: LauncherForm) -> str:
+    return "\n".join(text for text in markup(form).split("\n") if "bai-line" in text)
+
+
+def shows(form: LauncherForm, text: str) -> None:
+    until(lambda: text in markup(form), f"it shows {text!r}, not {markup(form)!r}")
+
+
+def slider(form: LauncherForm, label: str) -> w.FloatSlider:
+    [row] = [
+        each
+        for each in controls(form.box)
+        if isinstance(each, w.HBox)
+        and each.children
+        and getattr(each.children[0], "description", "") == label
+    ]
+    return row.children[1]
+
+
+def test_what_is_filled_in_is_a_line(form):
+    labelled(form, "Name").value = "from-a-form"
+    slider(form, "Memory (GiB)").value = 1.5
+    labelled(form, "data", w.Checkbox).value = True
+    labelled(form, "Environment").value = "DEBUG=1\n\nHOME"
+    labelled(form, "Scaling group").value = "default"
+    shows(form, "-m data -e DEBUG=1 -e HOME --scaling-group default")
+
+    assert "-t from-a-form -r mem=1536m" in lines(form) or "-r mem=1.5g" in lines(form)
+    assert "cpu=" not in lines(form)  # nobody has set it: the image's minimum
+
+
+def test_sliders_go_as_far_as_what_is_left_and_presets_set_them(form):
+    cpu, preset = slider(form, "CPU"), labelled(form, "Preset")
+    most = cpu.max
+    before = cpu.value
+    name = next(value for label, value in preset.options if value and "not free" not in label)
+    preset.value = name
+    shows(form, "-r cpu=")
+
+    assert (cpu.min, before) == (1, 1) and most >= 1
+    assert f"-r cpu={cpu.value:g}" in lines(form)
+    cpu.value = most  # by hand: it is no preset's any more
+    assert preset.value == ""
+
+
+def test_the_search_leaves_the_images_that_match(form):
+    image, search = labelled(form, "Newest first"), labelled(form, "Search")
+    chosen = image.value
+    search.value = "PYTHON linux"
+    found = [reference for _, reference in image.options]
+    search.value = "no such thing"
+    shows(form, "No image matches.")
+    nothing = image.options
+    shows(form, "No image is chosen.")
+    assert labelled(form, "Start the session").disabled
+    search.value = ""
+
+    assert chosen in found and nothing == ()
+    shows(form, "%%bai run")
+    assert image.value == chosen
+
+
+def test_a_secret_is_in_no_control_and_reaches_the_session(form, manager):
+    environ = labelled(form, "Environment")
+    environ.value = "PLAIN=1\nHF_TOKEN=hf_very_secret"
+    shows(form, "-e PLAIN=1 -e HF_TOKEN")
+    labelled(form, "Name").value = "has-secret"
+    shows(form, "-t has-secret")
+    labelled(form, "Start the session").click()
+    shows(form, "has-secret runs")
+    states = [each.get_state() for each in controls(form.box)]
+
+    assert environ.value == f"PLAIN=1\nHF_TOKEN={HIDDEN}"
+    assert "hf_very_secret" not in json.dumps(states, default=str)
+    assert manager.session("has-secret").container.spec.environ["HF_TOKEN"] == "hf_very_secret"
+
+
+def test_a_start_is_followed_cancelled_and_told_when_it_fails(form, manager):
+    cancel = labelled(form, "Cancel")
+    labelled(form, "Name").value = "too-large"
+    slider(form, "CPU").max = 64
+    slider(form, "CPU").value = 64
+    shows(form, "-r cpu=64")
+    labelled(form, "Start the session").click()
+    shows(form, "Starting too-large")
+    until(lambda: GONE not in cancel._dom_classes, "it can be cancelled")
+    cancel.click()
+    shows(form, "too-large was ")  # cancelled, or refused before that
+    until(lambda: not labelled(form, "Start the session").disabled, "it can start another")
+
+    labelled(form, "Name").value = "no name!"
+    shows(form, "is no name for a session")
+    assert labelled(form, "Start the session").disabled
+
+
+def test_it_becomes_a_kernel(form, folder, monkeypatch):
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(folder / "data"))
+    monkeypatch.setenv("BACKENDAI_KERNEL_CONFIG", str(folder / "kept"))
+    labelled(form, "data", w.Checkbox).value = True
+    labelled(form, "Make it a kernel").click()
+    shows(form, "is written to")
+
+    [written] = (folder / "data" / "kernels").glob("*/kernel.json")
+    assert json.loads(written.read_text("utf-8"))["metadata"]["backendai"]["mounts"] == ["data"]
+
+
+def test_hostile_words_stay_words(form):
+    image = {"reference": EVIL, "name": EVIL, "tag": EVIL, "aliases": [], "about": EVIL}
+    choice = {"images": [image | {"least": {}}], "folders": [EVIL], "scaling_groups": [EVIL]}
+    slot = {"name": EVIL, "label": EVIL, "step": 1, "most": 4, "left": EVIL}
+    preset = {"name": EVIL, "free": True, "slots": {EVIL: 1}}
+    error = {"message": EVIL, "hint": EVIL}
+    progress = {"name": EVIL, "state": "failed", "status": EVIL, "phase": EVIL, "took": EVIL}
+    form.told(
+        {
+            "choice": choice | {"project": EVIL},
+            "offer": {"slots": [slot], "presets": [preset]},
+            "problem": error,
+            "progress": progress | {"note": EVIL, "seconds": 1, "error": error, "session": ""},
+        }
+    )
+    shows(form, "&lt;img")
+    until(lambda: "&lt;img" in lines(form), "the line is made anew")
+
+    assert "<img" not in markup(form)
+    for each in controls(form.box):  # labels are shown as text where nobody asks for markup
+        assert not getattr(each, "description_allow_html", False)
+
+
+def test_a_form_costs_few_comms_and_all_of_them_go(connection):
+    alone = Alone("launcher", connection)
+    form = alone.desk.parts["launcher"].form
+    until(lambda: "%%bai run" in lines(form), "it has read what there is")
+    made = len(form._made)
+    alone.close()
+    until(lambda: form.box.comm is None, "it is closed")
+
+    assert made < 80
+    assert all(each.comm is None for each in form._made)
+
+
+def test_it_rests_when_no_page_shows_it(alone, form):
+    alone._view_count = 1
+    alone._view_count = 0
+    until(lambda: alone.desk.busy == (), "it rests")
+    alone._view_count = 1
+    until(lambda: alone.desk.busy == ("launcher",), "it looks again")
+
+
+def test_without_anywidget_the_form_lives_and_the_rest_is_a_table(connection, monkeypatch):
+    monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: SimpleNamespace(kernel=1))
+    monkeypatch.setattr(panels, "find_spec", lambda name: None)
+    still = panels.show("", connection=connection)
+    form = still.form.desk.parts["launcher"].form
+    until(lambda: "%%bai run" in lines(form), "it has read what there is")
+    bundle = still._repr_mimebundle_()
+    still.close()
+    keys = panels.show("keys", connection=connection)
+
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert "<table" in bundle["text/html"] and "RESOURCE" in bundle["text/plain"]
+    assert keys.form is None and keys._repr_mimebundle_() == {}
+
+
+def test_a_part_that_is_no_form_is_refused(connection):
+    with pytest.raises(ConfigError, match="'sessions' is no form"):
+        panels.form("sessions", connection=connection)
