@@ -25,6 +25,8 @@ from .slots import parse_size
 from .tables import Column, Facts, Table, ago
 from .upload import Planned, plan_upload
 
+_MOST_NAMED = 20  # of what was left out
+
 
 @dataclass(frozen=True, slots=True)
 class Show:
@@ -59,7 +61,8 @@ def bytes_text(count: int) -> str:
 
 async def upload(client: Client, options: argparse.Namespace, show: Show) -> Facts:
     """Send files into a session."""
-    planned = _planned(options.files, show.cwd)
+    left_out: list[str] = []
+    planned = _planned(options.files, show.cwd, left_out.append)
     session = await find_session(client, options.session)
     what = _count(planned)
     await sessionfiles.send(
@@ -72,13 +75,14 @@ async def upload(client: Client, options: argparse.Namespace, show: Show) -> Fac
         on_note=show.note,
     )
     size = sum(file.size for file in planned)
-    return _sent(planned, f"the session {session.name}", options.to or "", size)
+    return _sent(planned, f"the session {session.name}", options.to or "", size, left_out)
 
 
 async def download(client: Client, options: argparse.Namespace, show: Show) -> Facts:
     """Bring files of a session here."""
     session = await find_session(client, options.session)
     to = _here(options.to, show.cwd)
+    left_out: list[str] = []
     made = await sessionfiles.download(
         client,
         session,
@@ -88,9 +92,11 @@ async def download(client: Client, options: argparse.Namespace, show: Show) -> F
         limit=_limit(options.limit),
         on_progress=show.going(f"Downloading from {session.name}"),
         on_note=show.note,
+        on_left_out=left_out.append,
     )
     files = [file for top in made for file in ([top] if top.is_file() else top.rglob("*"))]
-    return _come([file for file in files if file.is_file()], to, f"the session {session.name}")
+    where = f"the session {session.name}"
+    return _come([file for file in files if file.is_file()], to, where, left_out)
 
 
 async def ls(client: Client, options: argparse.Namespace, show: Show) -> Table[RemoteFile]:
@@ -123,12 +129,12 @@ def _seconds_ago(seconds: float) -> str:
     return ago(datetime.fromtimestamp(seconds, UTC))
 
 
-def _planned(words: Sequence[str], cwd: Path) -> list[Planned]:
+def _planned(words: Sequence[str], cwd: Path, on_left_out: Callable[[str], None]) -> list[Planned]:
     """Return the files that words name; each keeps its path from the last part of its word on."""
     planned: dict[str, Planned] = {}
     for word in words:
         path = Path(os.path.abspath(cwd / Path(word).expanduser()))
-        for file in plan_upload([str(path)], path.parent, cwd):
+        for file in plan_upload([str(path)], path.parent, cwd, on_left_out):
             if file.name in planned and planned[file.name].path != file.path:
                 raise ConfigError(
                     f"Two files would become {file.name}: {planned[file.name].path}, {file.path}.",
@@ -136,12 +142,23 @@ def _planned(words: Sequence[str], cwd: Path) -> list[Planned]:
                 )
             planned[file.name] = file
     if not planned:
-        raise ConfigError("There is no file in that.", hint="Empty folders are not sent.")
+        raise ConfigError("There is no file in that.", hint=_LEFT_OUT)
     return list(planned.values())
 
 
 def _count(planned: Sequence[Any]) -> str:
-    return f"{len(planned)} file{'s' if len(planned) != 1 else ''}"
+    files = sum(not getattr(each, "is_folder", False) for each in planned)
+    folders = len(planned) - files
+    told = f"{files} file{'s' if files != 1 else ''}"
+    return f"{told} and {folders} empty folder{'s' if folders != 1 else ''}" if folders else told
+
+
+_LEFT_OUT = "Links to nowhere or round in circles, pipes, sockets and devices are not sent."
+
+
+def _left_out(names: Sequence[str], what: str) -> str:
+    shown = [*names[:_MOST_NAMED], *(["…"] if len(names) > _MOST_NAMED else [])]
+    return f"{what} were left out: {', '.join(shown)}." if names else ""
 
 
 def _here(word: str | None, cwd: Path) -> Path:
@@ -155,22 +172,29 @@ def _limit(word: str | None) -> int:
     return storage.LIMIT if word is None else int(parse_size(word))
 
 
-def _sent(planned: Sequence[Planned], where: str, to: str, size: int) -> Facts:
+def _sent(
+    planned: Sequence[Planned], where: str, to: str, size: int, left_out: Sequence[str]
+) -> Facts:
     return Facts(
         f"✓ Uploaded {_count(planned)} ({bytes_text(size)}) into {where}.",
         (("Folder", to or "its top"),),
-        data={"files": [file.name for file in planned], "bytes": size, "to": to},
+        data={
+            "files": [file.name for file in planned],
+            "bytes": size,
+            "to": to,
+            "skipped": list(left_out),
+        },
+        note=_left_out(left_out, "Links to nowhere, pipes and devices"),
     )
 
 
 def _come(files: Sequence[Path], to: Path, where: str, skipped: Sequence[str] = ()) -> Facts:
     size = sum(file.stat().st_size for file in files)
-    left_out = f"Links were left out: {', '.join(skipped)}." if skipped else ""
     return Facts(
         f"✓ Downloaded {_count(files)} ({bytes_text(size)}) from {where}.",
         (("Folder", str(to)),),
         data={"files": [str(file) for file in files], "bytes": size, "skipped": list(skipped)},
-        note=left_out,
+        note=_left_out(skipped, "Links, pipes and devices"),
     )
 
 
@@ -302,7 +326,8 @@ def entry_table(entries: Sequence[FolderEntry], title: str) -> Table[FolderEntry
 
 async def _upload(client: Client, options: argparse.Namespace, show: Show) -> Facts:
     name, *words = options.words
-    planned = _planned(words, show.cwd)
+    left_out: list[str] = []
+    planned = _planned(words, show.cwd, left_out.append)
     folder = await vfolders.find_folder(client, name)
     await storage.upload_files(
         client,
@@ -313,7 +338,8 @@ async def _upload(client: Client, options: argparse.Namespace, show: Show) -> Fa
         on_progress=show.going(f"Uploading {_count(planned)}"),
     )
     size = sum(file.size for file in planned)
-    return _sent(planned, f"the virtual folder {folder.name}", options.to or "", size)
+    where = f"the virtual folder {folder.name}"
+    return _sent(planned, where, options.to or "", size, left_out)
 
 
 async def _download(client: Client, options: argparse.Namespace, show: Show) -> Facts:
@@ -326,7 +352,8 @@ async def _download(client: Client, options: argparse.Namespace, show: Show) -> 
     await storage.download_files(
         client, folder, wanted, on_progress=show.going(f"Downloading {_count(wanted)}")
     )
-    return _come([each.place for each in wanted], to, f"the virtual folder {folder.name}", skipped)
+    files = [each.place for each in wanted if not each.is_folder]
+    return _come(files, to, f"the virtual folder {folder.name}", skipped)
 
 
 async def _mkdir(client: Client, options: argparse.Namespace, show: Show) -> Facts:

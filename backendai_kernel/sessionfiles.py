@@ -7,32 +7,28 @@ SFTP, and that is told. What comes is not trusted: nothing leads out of the fold
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import io
 import json
 import os
-import shutil
-import stat
 import tarfile
-import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from . import sftp
 from .client import Client
 from .download import read_parts
-from .errors import APIError, BackendError, ConfigError, NotFound, ProtocolError, RunLost
+from .errors import APIError, ConfigError, NotFound, ProtocolError, RunLost
 from .model import Session
 from .perform import open_session
 from .protocol import calls
-from .sshaccess import Place, host_of, options_of, prepare, proxy_command
-from .storage import LIMIT, Tell, check_room, safe_name, silent, whole_or_none
+from .storage import LIMIT, Tell, check_room, safe_name, silent
+from .unpack import link_of, unpack
 from .upload import Planned, upload
 
 API_LIMIT = 2**20
 """Bytes of an archive that a server gives, and more than a file of an upload may have."""
 
-_LOOK = 0.5  # seconds between two looks at how far SFTP is
+_MOST_LINKS = 8  # that lead to one another
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +116,18 @@ async def download(
     limit: int = LIMIT,
     on_progress: Tell = silent,
     on_note: Callable[[str], None] = lambda note: None,
+    on_left_out: Callable[[str], None] = lambda name: None,
 ) -> list[Path]:
     """Bring files and folders of a session here; return what they became.
 
     Those of the same name are replaced when the new ones are whole. Cancelling leaves nothing half.
+    A path that is a link is followed.
 
     Args:
         environ: For SSH's keys; see `sshaccess`.
         limit: Refuse more bytes than this.
         on_note: Told when something goes through SFTP.
+        on_left_out: Told of links, pipes and the like within a folder.
 
     Raises:
         NotFound: There is no such path.
@@ -143,7 +142,7 @@ async def download(
         found = await find_file(client, session, path)
         packed = None
         if found.is_folder or found.size < API_LIMIT - 2 * tarfile.BLOCKSIZE:
-            packed = await _archive(client, session, path)
+            packed = await _followed(client, session, path)
         if packed is None:
             on_note(
                 f"{path} is more than the server gives over its API (1 MiB): it comes through SFTP."
@@ -155,13 +154,47 @@ async def download(
             def tell(size_now: int, came: int = came, size: int = size) -> None:
                 on_progress(came + size_now, max(came + size, came + size_now))
 
-            made.append(await _fetch(client, session, path, to, environ, limit, tell))
-            come += _size_of(made[-1])
+            made.append(
+                await sftp.fetch(
+                    client,
+                    session,
+                    path,
+                    to,
+                    environ=environ,
+                    limit=limit,
+                    tell=tell,
+                    on_left_out=on_left_out,
+                )
+            )
+            come += await asyncio.to_thread(sftp.size_of, made[-1])
         else:
-            made += await asyncio.to_thread(unpack, packed, to, limit=limit)
+            archive, name = packed
+            made += await asyncio.to_thread(
+                unpack, archive, to, name=name, limit=limit, on_left_out=on_left_out
+            )
             come += sum(file.stat().st_size for file in made if file.is_file())
         on_progress(come, come)
     return made
+
+
+async def _followed(client: Client, session: Session, path: str) -> tuple[bytes, str] | None:
+    """Return a path as the server packs it, and the name that its top is to have.
+
+    The server packs a link as such; it is followed.
+    """
+    followed = path
+    for _ in range(_MOST_LINKS):
+        packed = await _archive(client, session, followed)
+        if packed is None:
+            return None
+        if not (link := link_of(packed)):
+            return packed, PurePosixPath(path).name if followed != path else ""
+        followed = _normal(PurePosixPath(followed).parent / link)
+    raise ConfigError(f"{path} is a link that leads round in circles.")
+
+
+def _normal(path: PurePosixPath) -> str:
+    return os.path.normpath(path)
 
 
 async def _archive(client: Client, session: Session, path: str) -> bytes | None:
@@ -178,116 +211,7 @@ async def _archive(client: Client, session: Session, path: str) -> bytes | None:
     raise ProtocolError(f"The server sent nothing for {path}.")
 
 
-def unpack(packed: bytes, to: Path, *, limit: int = LIMIT) -> list[Path]:
-    """Unpack a tar into a folder; return the files and folders at its top.
-
-    Files and folders alone are taken. Nothing is written when the archive is refused.
-
-    Raises:
-        ProtocolError: An entry has an absolute path or ``..``, is a link or a device, or would be
-            written through a link of this computer; or it is no archive.
-        ConfigError: It takes more than *limit* bytes when it is unpacked, or cannot be written.
-    """
-    try:
-        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as tar:
-            members = tar.getmembers()
-            for member in members:
-                _check_member(member, to)
-            check_room(sum(member.size for member in members), to, limit)
-            for member in members:
-                place = to / member.name
-                if member.isdir():
-                    _make(place)
-                    continue
-                content = tar.extractfile(member)
-                assert content is not None
-                with whole_or_none(place) as file:
-                    shutil.copyfileobj(content, file)
-                place.chmod(stat.S_IMODE(member.mode) & 0o755 | stat.S_IRUSR | stat.S_IWUSR)
-    except tarfile.TarError as exc:
-        raise ProtocolError(f"The server sent a broken archive: {exc}.") from exc
-    tops = dict.fromkeys(PurePosixPath(member.name).parts[0] for member in members if member.name)
-    return [to / top for top in tops]
-
-
-def _check_member(member: tarfile.TarInfo, to: Path) -> None:
-    path = PurePosixPath(member.name)
-    is_plain = (member.isreg() and not member.issparse()) or member.isdir()
-    is_inside = path.parts and not path.is_absolute() and ".." not in path.parts
-    if (
-        not is_plain
-        or not is_inside
-        or "\0" in member.name
-        or "\\" in member.name * (os.sep != "/")
-    ):
-        what = "a link or device" if not is_plain and is_inside else "what leads out of the folder"
-        raise ProtocolError(
-            f"The archive from the server has {what}: {member.name!r}. Nothing was unpacked.",
-            hint="Name the files that you want, in place of their folder.",
-        )
-    if not (to / member.name).parent.resolve().is_relative_to(to.resolve()):
-        raise ProtocolError(
-            f"{to / member.name} would be written through a link to elsewhere. Nothing was unpacked."
-        )
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise ConfigError(f"{folder} cannot be made: {exc.strerror}.") from exc
-
-
-def _size_of(path: Path) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir())
-
-
-# -- through SFTP -----------------------------------------------------------------------------
-
-
-async def _fetch(
-    client: Client,
-    session: Session,
-    path: str,
-    to: Path,
-    environ: Mapping[str, str],
-    limit: int,
-    tell: Callable[[int], None],
-) -> Path:
-    """Bring a file or folder here through SFTP, beside its place first."""
-    _make(to)
-    name = safe_name(PurePosixPath(path).name or "work")
-    folder = Path(tempfile.mkdtemp(prefix=".bai-", dir=to))
-    try:
-        part = folder / name
-        command = f"get -r {quoted(path)} {quoted(str(part))}\n"
-        async with _sftp(client, session, command, environ) as process:
-            while process.returncode is None:
-                size = await asyncio.to_thread(_size_of, folder)
-                if size > limit:
-                    check_room(size, to, limit)
-                tell(size)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(asyncio.shield(process.wait()), _LOOK)
-        await asyncio.to_thread(_put_in_place, part, to / name)
-        return to / name
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _put_in_place(part: Path, place: Path) -> None:
-    """Move what has come to its place, file by file; links are left out."""
-    if not part.is_dir():
-        os.replace(part, place)
-        return
-    _make(place)
-    for entry in part.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            _put_in_place(entry, place / entry.name)
-        elif entry.is_file() and not entry.is_symlink():
-            os.replace(entry, place / entry.name)
+# -- there ------------------------------------------------------------------------------------
 
 
 async def send(
@@ -325,7 +249,7 @@ async def send(
             f"{large[0].name} is more than the server takes over its API (1 MiB): "
             f"{'it goes' if len(planned) == 1 else 'all goes'} through SFTP."
         )
-        await send_large(client, session, planned, environ=environ)
+        await sftp.send(client, session, planned, environ=environ)
         on_progress(total, total)
         return
     try:
@@ -333,112 +257,11 @@ async def send(
         there = await open_session(client, session)
         await upload(there, planned, on_progress)
     except RunLost:  # it runs something, or there is none: then they go as they are
+        if empty := [file.name for file in planned if file.is_folder]:
+            on_note(f"Empty folders were not made, as something runs: {', '.join(empty)}.")
+        planned = [file for file in planned if not file.is_folder]
         for first in range(0, len(planned), calls.MOST_PARTS):
             some = planned[first : first + calls.MOST_PARTS]
             parts = [calls.Part(file.name, file.path.read_bytes()) for file in some]
             await client.send(calls.upload_files(session.id, parts))
             on_progress(sum(file.size for file in planned[: first + len(some)]), total)
-
-
-async def send_large(
-    client: Client,
-    session: Session,
-    files: Sequence[Planned],
-    *,
-    environ: Mapping[str, str],
-) -> None:
-    """Send files through SFTP; folders that are missing are made.
-
-    Each goes beside its place and is moved there when it is whole.
-
-    Raises:
-        ConfigError: There is no SFTP, or it failed.
-        ConnectError, APIError, ProtocolError: As `Client.send`.
-    """
-    folders = {str(up) for file in files for up in PurePosixPath(file.name).parents} - {"."}
-    lines = [f"-mkdir {quoted(folder)}\n" for folder in sorted(folders)]
-    for file in files:
-        name, part = file.name, f"{file.name}.part"
-        lines.append(f"put {quoted(str(file.path))} {quoted(part)}\n")
-        # Not every server replaces a file by renaming.
-        lines.append(f"-rm {quoted(name)}\n")
-        lines.append(f"rename {quoted(part)} {quoted(name)}\n")
-    async with _sftp(client, session, "".join(lines), environ) as process:
-        await process.wait()
-
-
-def quoted(path: str) -> str:
-    """Return a path as a command of sftp has it; between quotes ``*`` and ``?`` are themselves.
-
-    Raises:
-        ConfigError: It has a character that sftp cannot be told.
-    """
-    if any(c in path for c in "\n\r\0"):
-        raise ConfigError(f"{path!r} is no path that SFTP can be told.")
-    path = path if not path.startswith("-") else f"./{path}"
-    text = path.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
-
-
-@contextlib.asynccontextmanager
-async def _sftp(
-    client: Client, session: Session, commands: str, environ: Mapping[str, str]
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run sftp with commands; at the end it must have done them all.
-
-    Raises:
-        ConfigError: There is none, or a command failed.
-    """
-    program = shutil.which("sftp")
-    if program is None:
-        raise ConfigError(
-            "Files of 1 MiB and more go through SFTP, and there is no sftp on this computer.",
-            hint="Install OpenSSH's client, or take a virtual folder: `%bai vfolder -h`.",
-        )
-    place = Place.of(client.config, environ)
-    try:
-        await prepare(client, session, place)
-    except BackendError as exc:
-        raise ConfigError(
-            f"Files of 1 MiB and more go through SFTP, and that is not to be had: {exc.message}",
-            hint="A virtual folder takes files of any size: `%bai vfolder -h`.",
-        ) from exc
-    options = [f"-o{name}={value}" for name, value in options_of(place, proxy_command(place))]
-    process = await asyncio.create_subprocess_exec(
-        *(program, "-q", "-b", "-", "-oBatchMode=yes", *options, host_of(session.name)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        env={**environ, **_credentials(client)},
-        start_new_session=True,
-    )
-    assert process.stdin is not None and process.stderr is not None
-    errors = asyncio.create_task(process.stderr.read())
-    try:
-        process.stdin.write(commands.encode())
-        with contextlib.suppress(ConnectionError):  # it has ended: what it says is told below
-            await process.stdin.drain()
-        process.stdin.close()
-        yield process
-        said = (await errors).decode(errors="replace").strip()
-        if process.returncode:
-            raise ConfigError(
-                f"SFTP failed: {said.splitlines()[-1] if said else 'no reason told'}."
-            )
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        errors.cancel()
-
-
-def _credentials(client: Client) -> dict[str, str]:
-    """Return the settings that the proxy command needs, where they are not in the environment."""
-    config = client.config
-    if config.is_local or config.endpoint_type == "session":
-        return {}
-    return {
-        "BACKEND_ENDPOINT": config.endpoint,
-        "BACKEND_ACCESS_KEY": config.access_key,
-        "BACKEND_SECRET_KEY": config.secret_key,
-    }

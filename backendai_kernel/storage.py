@@ -26,7 +26,7 @@ from .errors import APIError, BackendError, ConfigError, ConnectError, ProtocolE
 from .protocol import calls
 from .protocol.calls import Folder, Ticket
 from .upload import Planned
-from .vfolders import check_path, list_entries
+from .vfolders import check_path, list_entries, make_folders
 
 PIECE = 32 * 2**20  # bytes of a file in one request
 _BLOCK = 2**20  # bytes that are read and written at once
@@ -53,7 +53,9 @@ async def upload_files(
     state: Path | None = None,
     on_progress: Tell = silent,
 ) -> None:
-    """Send files into a virtual folder; those of the same name are replaced when they are whole.
+    """Send files and empty folders into a virtual folder.
+
+    Those of the same name are replaced when the new ones are whole.
 
     Cancelling leaves the files that are whole, and of the one under way nothing that can be seen.
 
@@ -77,6 +79,9 @@ async def upload_files(
         def tell(sent: int, done: int = done) -> None:
             on_progress(done + sent, total)
 
+        if file.is_folder:
+            await make_folders(client, folder, path)
+            continue
         await _Upload(client, folder, file, path, state, tell).run()
         before += file.size
         on_progress(before, total)
@@ -252,11 +257,16 @@ class _Moved(BackendError):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A file that is to come down: its path in the virtual folder, its place here, its bytes."""
+    """What is to come down: its path in the virtual folder, its place here, its bytes.
+
+    Attributes:
+        is_folder: It is a folder with nothing in it; others come with their files.
+    """
 
     path: str
     place: Path
     size: int
+    is_folder: bool = False
 
 
 async def plan_download(
@@ -275,6 +285,8 @@ async def plan_download(
     skipped: list[str] = []
 
     async def add(path: str, place: Path, found: Sequence[Any]) -> None:
+        if not found:
+            wanted.append(Wanted(path, place, 0, is_folder=True))
         for entry in found:
             name = safe_name(entry.name)
             inner = name if path == "." else f"{path}/{name}"
@@ -348,6 +360,9 @@ async def download_files(
     on_progress(0, total)
     for each in wanted:
         done = before
+        if each.is_folder:
+            make_folder(each.place)
+            continue
 
         def tell(come: int, done: int = done) -> None:
             on_progress(min(done + come, total), total)
@@ -391,6 +406,18 @@ async def _download(
                 pause = _FIRST_PAUSE * 2 ** (failures - 1)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))
         return file.tell()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; one that is there already is fine.
+
+    Raises:
+        ConfigError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ConfigError(f"{folder} cannot be made: {exc.strerror}.") from exc
 
 
 @contextlib.contextmanager

@@ -147,7 +147,7 @@ async def push(
         try:
             await _told(session, _code("remote_restore", f"begin({folder!r})"))
             count = await _send_pieces(session, file, folder, size, on_progress)
-            source = repr((folder, count, _PIECE))
+            source = repr((folder, count))
             await _put(session, names, source, size, digest, pickled)
         finally:
             await _tidy(

@@ -238,6 +238,18 @@ async def test_links_are_left_out_and_told(client, folder, manager, tmp_path):
     assert skipped == ["passwd"]
 
 
+async def test_empty_folders_go_there_and_come_back(client, folder, tmp_path):
+    (tmp_path / "tree" / "empty" / "in it").mkdir(parents=True)
+    (tmp_path / "tree" / "a").write_text("a")
+    await send(client, folder, tmp_path / "tree")
+    await send(client, folder, tmp_path / "tree")  # again is fine
+    await fetch(client, folder, tmp_path / "back", "tree")
+    await fetch(client, folder, tmp_path / "back", "tree")
+    found = [str(path.relative_to(tmp_path / "back")) for path in (tmp_path / "back").rglob("*")]
+
+    assert sorted(found) == ["tree", "tree/a", "tree/empty", "tree/empty/in it"]
+
+
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "/etc/passwd", "a\0b"])
 def test_no_name_that_a_server_tells_leads_elsewhere(name):
     with pytest.raises(ProtocolError):

@@ -27,13 +27,17 @@ async def upload(core: Core, request: web.Request) -> web.Response:
         raise problems.malformed_body(str(request.url), request.method)
     with core.lifecycle.use(record, is_active=False):
         count = 0
-        async for part in await request.multipart():
-            if not isinstance(part, BodyPartReader):
-                continue
-            count += 1
-            if count > _MOST_PARTS:
-                raise problems.invalid_params("Too many files")
-            await _save(core, container, part)
+        try:
+            async for part in await request.multipart():
+                if not isinstance(part, BodyPartReader):
+                    continue
+                count += 1
+                if count > _MOST_PARTS:
+                    raise problems.invalid_params("Too many files")
+                await _save(core, container, part)
+        except ConnectionError:
+            problem = problems.malformed_body(str(request.url), request.method)
+            raise problem from None  # reaches nobody
     return web.Response(status=204)
 
 

@@ -263,39 +263,6 @@ _FORMS = {
 # -- only inside the session
 
 
-class Pieces(object):
-    # Files of the same size, but for the last, as one.
-    def __init__(self, folder, count, piece):
-        self._folder, self._count, self._piece = folder, count, piece
-        self._at, self._open = 0, (None, None)
-
-    def seek(self, at):
-        self._at = at
-
-    def read(self, size):
-        found = []
-        while size > 0:
-            number, offset = divmod(self._at, self._piece)
-            if number >= self._count:
-                break
-            if self._open[0] != number:
-                self.close()
-                self._open = number, open(os.path.join(self._folder, str(number)), "rb")
-            self._open[1].seek(offset)
-            data = self._open[1].read(size)
-            if not data:
-                break
-            found.append(data)
-            self._at += len(data)
-            size -= len(data)
-        return b"".join(found)
-
-    def close(self):
-        if self._open[1] is not None:
-            self._open[1].close()
-        self._open = (None, None)
-
-
 def begin(folder):
     # Tells what there is to know before a value is packed, and makes the folder for its pieces.
     import importlib.util
@@ -314,22 +281,36 @@ def begin(folder):
 
 
 def put(shell, source, size, digest, pickled):
-    # *source* is the packed values themselves, or the folder, the number and the size of pieces.
-    import hashlib
-
-    file = io.BytesIO(source) if isinstance(source, bytes) else _pieces(*source)
-    try:
-        came, length = hashlib.sha256(), 0
-        file.seek(0)
-        for data in iter(lambda: file.read(2**20), b""):
-            came.update(data)
-            length += len(data)
-        if came.hexdigest() != digest or length != size:
+    # *source* is the packed values themselves, or the folder and the number of their pieces.
+    with _opened(source) as file:
+        if _digest(file) != (size, digest):
             raise ValueError("what came is not what was sent")
         shell.user_ns.update(unpack(file, size, pickled))
-    finally:
-        file.close()
 
 
-def _pieces(folder, count, piece):
-    return Pieces(os.path.join(os.path.expanduser("~"), folder), count, piece)
+def _opened(source):
+    import shutil
+    import tempfile
+
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    folder, count = source
+    folder = os.path.join(os.path.expanduser("~"), folder)
+    file = tempfile.TemporaryFile(dir=folder)  # a real file is read in place, and has no name
+    for number in range(count):
+        piece = os.path.join(folder, str(number))
+        with open(piece, "rb") as opened:
+            shutil.copyfileobj(opened, file)
+        os.remove(piece)
+    return file
+
+
+def _digest(file):
+    import hashlib
+
+    digest, size = hashlib.sha256(), 0
+    file.seek(0)
+    for data in iter(lambda: file.read(2**20), b""):
+        digest.update(data)
+        size += len(data)
+    return size, digest.hexdigest()
