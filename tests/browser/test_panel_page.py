@@ -107,10 +107,6 @@ def test_hostile_words_stay_words_everywhere(page):
         """evil => {
             answers["sessions.info"] = [[evil, evil]];
             answers["folders.list"] = {rows: [[evil, true, 0, evil], [evil, false, 1, 1]], more: 0};
-            answers["keys.look"] = {
-                host: evil, line: evil, command: evil, fetched: true, path: evil, mode: evil,
-                fingerprint: evil, host_fingerprint: evil, config: evil, configured: false,
-            };
             answers["apps.list"] = [{name: evil, protocol: evil, ports: [evil]}];
         }""",
         EVIL,
@@ -138,9 +134,6 @@ def test_hostile_words_stay_words_everywhere(page):
     page.get_by_role("tab", name="Folders").click()
     tell(page, part="folders", folders=[{"id": "f", "name": EVIL, "may": EVIL}], sessions=[])
     expect(page.get_by_role("list", name="Files")).to_contain_text("onerror")
-    page.get_by_role("tab", name="SSH").click()
-    tell(page, part="keys", sessions=[["s", EVIL]])
-    expect(page.locator(".bai-facts.bai-wide")).to_contain_text("onerror")
     page.get_by_role("tab", name="Apps").click()
     opened = {"session": EVIL, "session_id": "s", "app": EVIL, "host": EVIL, "port": 1, "pid": 1}
     tell(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,11 +19,13 @@ from backendai_kernel.ending import end_sessions
 from backendai_kernel.errors import ConfigError
 from backendai_kernel.listing import Query, Which, list_sessions
 from backendai_kernel.local.manager import LocalManager
+from backendai_kernel.start import Request, start_session
 from backendai_magics import panels
 from backendai_magics.connection import Connection
 from backendai_magics.panels.alone import Alone
+from backendai_magics.panels.form_keys import KeysForm
 from backendai_magics.panels.form_launcher import HIDDEN, LauncherForm
-from backendai_magics.panels.forms import GONE
+from backendai_magics.panels.forms import GONE, Form
 
 from .conftest import settings
 
@@ -76,7 +79,7 @@ def controls(widget: w.Widget) -> Iterator[w.Widget]:
         yield from controls(child)
 
 
-def labelled(form: LauncherForm, label: str, kind: type[Any] = w.Widget) -> Any:
+def labelled(form: Form, label: str, kind: type[Any] = w.Widget) -> Any:
     """Return the control of that label."""
     [found] = [
         each
@@ -86,7 +89,7 @@ def labelled(form: LauncherForm, label: str, kind: type[Any] = w.Widget) -> Any:
     return found
 
 
-def markup(form: LauncherForm) -> str:
+def markup(form: Form) -> str:
     return "\n".join(each.value for each in controls(form.box) if isinstance(each, w.HTML))
 
 
@@ -94,7 +97,7 @@ def lines(form: LauncherForm) -> str:
     return "\n".join(text for text in markup(form).split("\n") if "bai-line" in text)
 
 
-def shows(form: LauncherForm, text: str) -> None:
+def shows(form: Form, text: str) -> None:
     until(lambda: text in markup(form), f"it shows {text!r}, not {markup(form)!r}")
 
 
@@ -219,6 +222,51 @@ def test_hostile_words_stay_words(form):
         assert not getattr(each, "description_allow_html", False)
 
 
+@pytest.fixture
+def keys(connection: Connection) -> Iterator[KeysForm]:
+    alone = Alone("keys", connection)
+    made = alone.desk.parts["keys"].form
+    assert isinstance(made, KeysForm)
+    yield made
+    alone.close()
+    connection.call(end_all)
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="OpenSSH is not installed")
+def test_a_key_is_fetched_in_its_form(keys, connection):
+    shows(keys, "No session runs: launch one first.")
+    connection.call(start_one)
+    keys.part.desk.receive({"do": "keys.look", "session": ""})  # it looks who runs
+    shows(keys, "backendai-kernel ssh with-keys")
+    assert "not fetched yet" in markup(keys)
+    labelled(keys, "Fetch the key").click()
+    shows(keys, "proved to be the session&#x27;s")
+    shows(keys, "The key is here")
+
+    assert "SHA256:" in markup(keys) and "(mode 0600, yours alone)" in markup(keys)
+    assert GONE in labelled(keys, "Fetch the key")._dom_classes
+    assert "PRIVATE KEY" not in json.dumps([c.get_state() for c in controls(keys.box)], default=str)
+
+
+async def start_one(client: Client) -> None:
+    await start_session(client, Request("python"), "with-keys", on_progress=lambda now: None)
+
+
+def test_a_session_that_is_asked_for_is_looked_at_and_its_refusal_shown(keys):
+    until(lambda: "Asking the server" not in markup(keys), "it has looked who runs")
+    keys.want("nobody", "anybody")
+    shows(keys, "That session does not run any more.")
+
+
+def test_hostile_words_stay_words_in_the_form_for_keys(keys):
+    names = ("command", "line", "fingerprint", "host_fingerprint", "path", "mode", "config")
+    keys.take(dict.fromkeys(names, EVIL) | {"fetched": True, "configured": False})
+    keys.show_problem({"message": EVIL, "hint": EVIL})
+
+    assert markup(keys).count("&lt;img") == 9
+    assert "<img" not in markup(keys)
+
+
 def test_a_form_costs_few_comms_and_all_of_them_go(connection):
     alone = Alone("launcher", connection)
     form = alone.desk.parts["launcher"].form
@@ -247,11 +295,11 @@ def test_without_anywidget_the_form_lives_and_the_rest_is_a_table(connection, mo
     until(lambda: "%%bai run" in lines(form), "it has read what there is")
     bundle = still._repr_mimebundle_()
     still.close()
-    keys = panels.show("keys", connection=connection)
+    apps = panels.show("apps", connection=connection)
 
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert "<table" in bundle["text/html"] and "RESOURCE" in bundle["text/plain"]
-    assert keys.form is None and keys._repr_mimebundle_() == {}
+    assert apps.form is None and apps._repr_mimebundle_() == {}
 
 
 def test_a_part_that_is_no_form_is_refused(connection):

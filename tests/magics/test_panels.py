@@ -409,7 +409,10 @@ def test_the_page_needs_nothing_that_only_one_front_end_has():
     variables = [v for text in styles for v in re.findall(r"var\(--(?!bai-)[\w-]+(.)", text)]
 
     assert len(scripts) > 5 and len(styles) > 1 and len(variables) > 3
-    assert imported == {f"./{path.name}" for path in STATIC.glob("*.js")} - {"./panel.js"}
+    assert imported == {f"./{path.name}" for path in STATIC.glob("*.js")} - {
+        "./panel.js",
+        "./download.js",
+    }
     assert addresses == {"http://www.w3.org/2000/svg"}
     assert [found for text in scripts for found in strange.findall(text)] == []
     assert [found for text in styles for found in re.findall(r"@import|url\(", text)] == []

@@ -69,7 +69,7 @@ def form(part: str, *, connection: Any = None) -> Any:
     It is for front ends whose pages draw stock widgets and no others.
 
     Args:
-        part: ``launcher``.
+        part: ``launcher`` or ``keys``.
 
     Raises:
         ConfigError: That part is no form.

@@ -6,75 +6,23 @@ import asyncio
 import re
 import time
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as w
 
-from .forms import Form, bound, change, later, problem_markup, show
+from .amounts import Amount
+from .forms import Form, change, later, line_markup, problem_markup, show
+from .launcher_words import HEADS, labelled, preset_text, progress_markup, searched
 
 if TYPE_CHECKING:
     from .desk import Message
 
 _CHECK_AFTER = 0.25  # seconds without a change after which the line is made anew
-_PHASES = ("queued", "preparing", "running")
-_UNITS = {"cpu": "CPU", "cuda.shares": "GPU", "cuda.device": "GPU"}
 _OWN = "as set below"
 _ANY = "any"
 _SECRET = re.compile(r"(?i)token|secret|pass|pwd|key|credential")
 HIDDEN = "••••••"
 """What stands for a secret in the form, whose values a notebook may be saved with."""
-_HEADS = {
-    "waiting": "Starting {}",
-    "ready": "{} runs",
-    "failed": "{} was not started",
-    "cancelled": "The start of {} was cancelled",
-}
-_MARKS = {"done": "✓", "now": "●", "later": "○"}
-
-
-class Amount:
-    """How much of one slot: a number, a slider, and a sentence of what is left."""
-
-    def __init__(self, form: LauncherForm, slot: Message) -> None:
-        self.unit = 1024.0 if slot["name"] == "mem" else 1.0  # MiB are shown as GiB
-        label = f"{slot['label']} (GiB)" if slot["name"] == "mem" else slot["label"]
-        step = slot["step"] / self.unit
-        self.number = form.make(
-            w.BoundedFloatText, "bai-number", description=label, min=0, max=0, step=step
-        )
-        self.slider = form.make(
-            w.FloatSlider, "bai-range", min=0, max=0, step=step, readout=False, tooltip=label
-        )
-        self.left = form.text("", "bai-hint")
-        self.link = w.jslink((self.slider, "value"), (self.number, "value"))
-        form.keep(self.link)
-        self.row = form.row(w.HBox, "bai-slider", children=[self.number, self.slider, self.left])
-        self.is_touched = False
-        self.least = 0.0
-        self.slot = slot
-        self.slider.observe(lambda _: form.touched(self), "value")
-
-    def take(self, slot: Message) -> None:
-        """Take what is left now."""
-        self.slot = slot
-        most = slot["most"] / self.unit
-        step = slot["step"] / self.unit
-        least = min(-(-self.least / self.unit // step) * step, most)  # the steps are round amounts
-        for control in (self.slider, self.number):
-            bound(control, least, most)
-            change(control, disabled=most == 0)
-        if not self.is_touched:
-            self.set(least)
-        change(self.left, value=escape("none left" if most == 0 else f"{slot['left']} left"))
-
-    def set(self, value: float) -> None:
-        change(self.slider, value=value)
-        change(self.number, value=value)
-
-    @property
-    def amount(self) -> float:
-        """In the slot's own unit; a slider's steps leave traces far behind the point."""
-        return float(round(self.slider.value * self.unit, 6))
 
 
 class LauncherForm(Form):
@@ -170,10 +118,6 @@ class LauncherForm(Form):
             self._steps,
         ]
 
-    def keep(self, widget: w.Widget) -> None:
-        """Have a widget go with the form."""
-        self._made.append(widget)
-
     # -- values -------------------------------------------------------------------------------
 
     def told(self, message: Message) -> None:
@@ -214,11 +158,11 @@ class LauncherForm(Form):
     def _show_images(self) -> None:
         """Show those that the search leaves; the chosen one stays chosen while it is among them."""
         words = self._search.value.lower().split()
-        options = _labelled(
+        options = labelled(
             [
                 each
                 for each in self._choice.get("images", ())
-                if all(word in _searched(each) for word in words)
+                if all(word in searched(each) for word in words)
             ]
         )
         if list(self._image.options) != options:
@@ -259,14 +203,14 @@ class LauncherForm(Form):
         for slot in offer["slots"]:
             entry = self._amounts.get(slot["name"])
             if entry is None:
-                entry = self._amounts[slot["name"]] = Amount(self, slot)
+                entry = self._amounts[slot["name"]] = Amount(self, slot, self.touched)
             entry.least = image["least"].get(slot["name"], 0) if image else 0
             entry.take(slot)
         rows = tuple(entry.row for entry in self._amounts.values())
         if tuple(self._sliders.children) != rows:
             self._sliders.children = rows
         self._presets = {preset["name"]: preset for preset in offer["presets"]}
-        options = [(_OWN, ""), *((_preset_text(each), each["name"]) for each in offer["presets"])]
+        options = [(_OWN, ""), *((preset_text(each), each["name"]) for each in offer["presets"])]
         if list(self._preset.options) != options:
             chosen = self._preset.value
             self._preset.options = options
@@ -347,12 +291,7 @@ class LauncherForm(Form):
         lines = [("The same as a line", answer["line"])]
         if answer.get("cell"):
             lines.append(("Or to run a cell in it", answer["cell"]))
-        rows = "".join(
-            f'<div class="bai-same-line"><span class="bai-label">{label}</span>'
-            f'<code class="bai-line">{escape(line)}</code>'
-            '<button type="button" class="bai-button bai-plain bai-copy">Copy</button></div>'
-            for label, line in lines
-        )
+        rows = "".join(line_markup(*each) for each in lines)
         change(self._lines, value=f'<div class="bai-same">{rows}</div>' if self._choice else "")
         problem = answer["problem"] if self._choice else None
         change(self._wrong, value=problem_markup(problem, "status"))
@@ -381,12 +320,12 @@ class LauncherForm(Form):
     def _take_progress(self, now: Message) -> None:
         self._is_starting = now["state"] == "waiting"
         began = time.monotonic() - now["seconds"]
-        change(self._progress, value=_progress_markup(now, now["took"]))
+        change(self._progress, value=progress_markup(now, now["took"]))
         change(self._start, disabled=self._is_starting)
         show(self._steps, True)
         show(self._cancel, self._is_starting)
         show(self._sessions, now["state"] == "ready" and "sessions" in self.part.desk.parts)
-        for state in _HEADS:
+        for state in HEADS:
             if state != now["state"]:
                 self._steps.remove_class(f"bai-{state}")
         self._steps.add_class(f"bai-{now['state']}")
@@ -398,57 +337,4 @@ class LauncherForm(Form):
         while True:
             await asyncio.sleep(1)
             took = f"{time.monotonic() - began:.0f} s"
-            change(self._progress, value=_progress_markup(now, took))
-
-
-def _searched(image: Message) -> str:
-    return f"{image['reference']} {' '.join(image['aliases'])} {image['about']}".lower()
-
-
-def _labelled(images: list[Message]) -> list[tuple[str, str]]:
-    """Return label and reference of images; of those of one label, the reference is the label."""
-    labels = [f"{each['name']}  {each['tag']}".strip() for each in images]
-    return [
-        (each["reference"] if labels.count(label) > 1 else label, each["reference"])
-        for label, each in zip(labels, images, strict=True)
-    ]
-
-
-def _preset_text(preset: Message) -> str:
-    amounts = []
-    for slot, amount in preset["slots"].items():
-        unit = _UNITS.get(slot, slot)
-        amounts.append(f"{amount / 1024:g} GiB" if slot == "mem" else f"{amount:g} {unit}")
-    busy = "" if preset["free"] else " (not free now)"
-    return f"{preset['name']}: {' · '.join(amounts)}{busy}"
-
-
-def _progress_markup(now: Message, took: str) -> str:
-    head = escape(_HEADS[now["state"]].format(now["name"]))
-    parts = [
-        f'<div class="bai-progress-head"><strong>{head}</strong>'
-        f'<span class="bai-took" aria-hidden="true"> · {escape(took)}</span></div>'
-    ]
-    if now["state"] in ("waiting", "ready"):
-        at = _PHASES.index(now["phase"]) if now["phase"] in _PHASES else -1
-        steps = []
-        for index, phase in enumerate(_PHASES):
-            is_done = now["state"] == "ready" or index < at
-            state = "done" if is_done else "now" if index == at else "later"
-            current = ' aria-current="step"' if state == "now" else ""
-            steps.append(
-                f'<li class="bai-{state}"{current}><span aria-hidden="true">{_MARKS[state]}</span> '
-                f"{phase}</li>"
-            )
-        parts.append(f'<ol class="bai-steps">{"".join(steps)}</ol>')
-    if now["error"]:
-        parts.append(problem_markup(now["error"]))
-    else:
-        note = now["note"] or (now["status"].lower() if now["state"] == "waiting" else "")
-        parts.append(f'<p class="bai-hint" role="status">{escape(note)}</p>' if note else "")
-    return "".join(parts)
-
-
-def make(part: Any) -> LauncherForm:
-    """Return a new form of a launcher."""
-    return LauncherForm(part)
+            change(self._progress, value=progress_markup(now, took))

@@ -89,6 +89,10 @@ class Form:
         made.on_click(lambda button: self.begin(work(button), button))
         return made
 
+    def keep(self, widget: w.Widget) -> None:
+        """Have a widget go with the form."""
+        self._made.append(widget)
+
     def drop(self, *widgets: w.Widget) -> None:
         """Take some controls away for good."""
         for each in widgets:
@@ -147,6 +151,16 @@ def problem_markup(error: Message | None, role: str = "alert") -> str:
         return ""
     what, hint = escape(error["message"]), escape(error.get("hint") or "")
     return f'<p role="{role}"><strong>{what}</strong> {hint}</p>'
+
+
+def line_markup(label: str, line: str, remark: str = "") -> str:
+    """Return a line to copy as markup; the button works where the panel's page is around it."""
+    hint = f' <span class="bai-hint">{escape(remark)}</span>' if remark else ""
+    return (
+        f'<div class="bai-same-line"><span class="bai-label">{escape(label)}</span>'
+        f'<span><code class="bai-line">{escape(line)}</code>{hint}</span>'
+        '<button type="button" class="bai-button bai-plain bai-copy">Copy</button></div>'
+    )
 
 
 def show(control: w.DOMWidget, is_shown: bool) -> None:

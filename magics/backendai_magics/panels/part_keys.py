@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from backendai_kernel import sshconfig
 from backendai_kernel.sshaccess import Place, host_of, prepare
@@ -21,6 +21,8 @@ from .desk import Attached, Message, Verb
 if TYPE_CHECKING:
     from backendai_kernel.client import Client
     from backendai_kernel.model import Session
+
+    from .form_keys import KeysForm
 
 
 class Keys(Choosing):
@@ -35,7 +37,19 @@ class Keys(Choosing):
             "fetch": self._fetch,
             "download": self._download,
             "config": self._write_config,
+            "form": self.open_form,
+            "want": self._want,
         }
+
+    def make_form(self) -> KeysForm:
+        from .form_keys import KeysForm
+
+        return KeysForm(self)
+
+    async def _want(self, intent: Message) -> None:
+        """Have the form show a session that somebody has asked for elsewhere."""
+        await self.open_form(intent)
+        cast("KeysForm", self.form).want(str(intent["session"]), str(intent["name"]))
 
     async def _look_at(self, intent: Message) -> Message:
         """Return what this computer has of a session's keys."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..connection import Connection
 
 
-FORMS = ("launcher",)
+FORMS = ("launcher", "keys")
 """Parts that are forms through and through, so that they need no page of ours."""
 
 

@@ -33,7 +33,6 @@ _SCRIPTS = (
     "choosing.js",
     "apps.js",
     "folders.js",
-    "keys.js",
     "panel.js",
 )
 """Modules of the page, each before those that import from it."""

@@ -60,6 +60,10 @@ export function formed(desk, part) {
   return {
     element,
     told() {},
+    /** Have the form show a session that somebody has asked for elsewhere. */
+    shown(row) {
+      if (row) desk.act(null, desk.ask(`${part}.want`, { session: row.id, name: row.name }));
+    },
     close() {
       closed = true;
       mend.disconnect();

@@ -7,7 +7,6 @@ import { embed, formed } from "./formed.js";
 import { resources } from "./resources.js";
 import { apps } from "./apps.js";
 import { folders } from "./folders.js";
-import { keys } from "./keys.js";
 
 const PARTS = {
   sessions: ["Sessions", sessions],
@@ -15,7 +14,7 @@ const PARTS = {
   resources: ["Resources", resources],
   apps: ["Apps", apps],
   folders: ["Folders", folders],
-  keys: ["SSH", keys],
+  keys: ["SSH", (desk) => formed(desk, "keys")],
 };
 const WAITING = {
   busy: "The kernel is busy with a cell. What you asked for is done when the cell ends.",
