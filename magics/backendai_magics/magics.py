@@ -128,7 +128,7 @@ def _server() -> list[tuple[str, str]]:
     try:
         config = Config.from_env(os.environ, cwd=here())
     except BackendError as exc:
-        return [("Server", str(exc))]
+        return [("Server", f"{exc.message} {exc.hint}".strip())]
     if config.is_local:
         return [("Server", "the manager on this computer (no endpoint is configured)")]
     facts = [("Server", config.endpoint)]

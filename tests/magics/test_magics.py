@@ -27,6 +27,16 @@ def test_it_tells_where_the_notebook_runs(shell):
     assert facts["Session"] == "none: this is not a Backend.AI kernel"
 
 
+def test_it_tells_what_is_wrong_with_the_settings_and_what_to_do(shell, monkeypatch):
+    monkeypatch.setenv("BACKEND_ENDPOINT", "manager")
+    facts = dict(shell.run_line_magic("bai", "").rows)
+
+    assert facts["Server"] == (
+        "The endpoint 'manager' is not a URL. "
+        "Write it as https://manager.example.com (BACKEND_ENDPOINT)."
+    )
+
+
 def test_it_names_the_configured_server_and_hides_the_keys(shell, monkeypatch):
     monkeypatch.setenv("BACKEND_ENDPOINT", "https://manager.example.com")
     monkeypatch.setenv("BACKEND_ACCESS_KEY", "AKIAIOSFODNN7EXAMPLE")
