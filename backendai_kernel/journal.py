@@ -8,10 +8,12 @@ kernel that was killed thus knows from where on output is missing, and can show 
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,9 @@ from .protocol.run import Event, Finished, InputRequest, Media, Text
 VARIABLE = "BACKENDAI_KERNEL_JOURNAL"
 DEFAULT = "2g"
 _CELLS = 20  # of a notebook, as far as they have room
+_PIECE = 2**20  # characters that are written at once: a copy of a whole flood would be one too many
+NO_ROOM = "[The journal had no room for more; BACKENDAI_KERNEL_JOURNAL=10g gives it some.]\n"
+"""What is said of a cell whose output is not whole in the journal."""
 _OLD = 30 * 86400.0  # seconds after which a notebook that is not used any more is forgotten
 
 
@@ -69,7 +74,13 @@ class Entry:
 
 
 class Journal:
-    """The cells of one notebook."""
+    """The cells of one notebook.
+
+    The cell that runs has all the room there may be: it takes that of older ones, the oldest first.
+
+    Attributes:
+        is_cut: There was no room for all of the last cell.
+    """
 
     def __init__(self, environ: Mapping[str, str], name: str) -> None:
         """Look nowhere yet.
@@ -83,6 +94,8 @@ class Journal:
         self._limit = limit_of(environ)
         self._file: int | None = None
         self._room = 0
+        self._older: list[Path] = []
+        self.is_cut = False
 
     @property
     def folder(self) -> Path | None:
@@ -96,10 +109,12 @@ class Journal:
             OSError: The folder for what is kept cannot be written.
         """
         self.close()
+        self.is_cut = False
         if not self._limit:
             return
         make_private(self._folder)
         self._prune()
+        self._older = self._paths()
         path = self._folder / f"{time.time_ns():020d}-{head.key or 'plain'}.jsonl"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         self._write({name: getattr(head, name) for name in Head.__slots__})
@@ -107,7 +122,9 @@ class Journal:
     def resume(self, entry: Entry) -> None:
         """Go on with the file of a cell."""
         self.close()
+        self.is_cut = False
         self._room = max(0, self._limit - sum(p.stat().st_size for p in self._paths()))
+        self._older = [path for path in self._paths() if path.name < entry.path.name]
         self._file = os.open(entry.path, os.O_WRONLY | os.O_APPEND)
         os.write(self._file, b"\n")  # the last line may have no end
 
@@ -138,20 +155,37 @@ class Journal:
     def _write(self, line: Mapping[str, Any]) -> None:
         if self._file is None:
             return
-        written = json.dumps(line, ensure_ascii=True).encode() + b"\n"
-        if len(written) > self._room:
-            written, self._room = b'{"cut":true}\n', 0
-        self._room -= len(written)
-        rest = memoryview(written)
-        while rest:
-            rest = rest[os.write(self._file, rest) :]
-        if self._room < 0:
+        end, size = os.fstat(self._file).st_size, 0
+        try:
+            for piece in _written(line):
+                size += len(piece)
+                if not self._has_room(size):
+                    raise OSError(errno.EFBIG, "the journal's limit")
+                _put(self._file, piece)
+        except OSError:  # no room, in the journal or on the disk: the cell says so at its end
+            self.is_cut = True
+            os.ftruncate(self._file, end)  # of the line there is all or nothing
+            with suppress(OSError):
+                _put(self._file, b'{"cut":true}\n')
             self.close()
+            return
+        self._room -= size
+
+    def _has_room(self, size: int) -> bool:
+        while self._room < size and self._older:
+            oldest = self._older.pop(0)
+            try:
+                room = oldest.stat().st_size
+                oldest.unlink()
+            except FileNotFoundError:
+                continue  # another process of this notebook has pruned, too
+            self._room += room
+        return self._room >= size
 
     def _prune(self) -> None:
         paths = self._paths()
         sizes = {path: path.stat().st_size for path in paths}
-        while len(paths) >= _CELLS or (paths and sum(sizes[p] for p in paths) > self._limit // 2):
+        while len(paths) >= _CELLS or (paths and sum(sizes[p] for p in paths) > self._limit):
             oldest = paths.pop(0)
             oldest.unlink(missing_ok=True)
         self._room = self._limit - sum(sizes[path] for path in paths)
@@ -177,6 +211,45 @@ def limit_of(environ: Mapping[str, str]) -> int:
         raise ConfigError(
             f"{VARIABLE} is {word!r}, which is no size.", hint="Write it as 500m or 2g; 0 for none."
         ) from None
+
+
+def _written(line: Mapping[str, Any]) -> Iterator[bytes]:
+    """Yield a line of JSON in pieces; long texts, which are most of a flood, a piece at a time."""
+    waiting: list[str] = []
+    for number, (key, value) in enumerate(line.items()):
+        waiting.append(f"{',' if number else '{'}{json.dumps(key)}:")
+        if key != "said":
+            waiting.append(_json(value))
+            continue
+        for at, item in enumerate(value):
+            waiting.append("," if at else "[")
+            if item[0] in ("stdout", "stderr") and len(item[1]) > _PIECE:
+                waiting.append(f'["{item[0]}","')
+                for start in range(0, len(item[1]), _PIECE):
+                    waiting.append(_json(item[1][start : start + _PIECE])[1:-1])
+                    yield _bytes(waiting)
+                waiting.append('"]')
+            else:
+                waiting.append(_json(item))
+        waiting.append("]")
+    waiting.append("}\n")
+    yield _bytes(waiting)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _bytes(texts: list[str]) -> bytes:
+    joined = "".join(texts).encode("utf-8", "surrogatepass")  # half a letter is kept as it is
+    texts.clear()
+    return joined
+
+
+def _put(file: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(file, rest) :]
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

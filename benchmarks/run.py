@@ -21,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from commands import official_command, ps_rows
+from flood import flood_rows
 from frontend import OURS, PLAIN, Frontend
 from live import live_rows
 from rich import rich_rows
@@ -31,6 +32,7 @@ from backendai_kernel.local import discovery
 
 HERE = Path(__file__).parent
 FLOOD = 10_000_000  # bytes
+GIGABYTE = 1_000_000_000
 PIECE = 64 * 1024
 PRINTS = f"for _ in range({FLOOD // 100}):\n    print('x' * 99)"
 LINE = "import time\nprint(time.monotonic_ns())\ntime.sleep({})"
@@ -152,6 +154,13 @@ class Bench:
         yield in_turn("10 MB printed, whole", seconds, 1, "s", 1.3)
         yield Row("… bytes lost, both", "", str(lost), lost, 0)
 
+    def gigabyte(self) -> Iterator[Row]:
+        """A gigabyte of text out of one cell: memory, and where the text is."""
+        with self.kernel("whole") as kernel:
+            assert kernel.run("1+1").status == "ok"
+            state = Path(self.environ["whole"]["BACKENDAI_KERNEL_STATE"])
+            yield from flood_rows(kernel, state, round(GIGABYTE * self._rounds))
+
     def ps(self) -> Iterator[Row]:
         """``%bai ps`` against ``backend.ai ps`` as a process."""
         environ = self.environ["whole"]
@@ -244,7 +253,7 @@ def embedded(state: Path) -> Iterator[dict[str, str]]:
 
 # -- the table --------------------------------------------------------------------------------
 
-GROUPS = ("start", "trip", "line", "flood", "interrupt", "rich", "live", "ps", "tunnel")
+GROUPS = ("start", "trip", "line", "flood", "gigabyte", "interrupt", "rich", "live", "ps", "tunnel")
 
 
 def main() -> int:

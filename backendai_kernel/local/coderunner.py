@@ -27,6 +27,8 @@ from typing import Any
 from .outputs import read_json
 
 QUEUE_SIZE = 4096  # records
+QUEUE_TEXT = 8 * 2**20  # characters
+ANSWER_TEXT = 4 * 2**20  # characters of text after which an answer does not wait for more
 RECORD_SIZE = 10 * 2**20  # bytes of one stdout or stderr record; the rest is cut off
 
 _STATUSES = {  # record → status of the answer
@@ -52,6 +54,7 @@ class _Line:
 
     turn: asyncio.Event = field(default_factory=asyncio.Event)
     records: asyncio.Queue[tuple[str, str]] = field(default_factory=asyncio.Queue)
+    waiting: int = 0  # characters in it
 
 
 class CodeRunner:
@@ -80,7 +83,7 @@ class CodeRunner:
         self._keeps_steps = keeps_steps
         self._lines: OrderedDict[str, _Line] = OrderedDict()
         self._current_id: str | None = None
-        self._output: asyncio.Queue[tuple[str, str]] | None = None
+        self._output: _Line | None = None
         self._paused = False
         self._requests: set[asyncio.Task[dict[str, Any]]] = set()
         self._waiting: set[asyncio.Task[Any] | None] = set()
@@ -97,10 +100,13 @@ class CodeRunner:
             text = self._decoders[kind].decode(payload[:RECORD_SIZE])
         else:
             text = payload.decode()
-        self._output.put_nowait((kind, text))
+        line = self._output
+        line.records.put_nowait((kind, text))
+        line.waiting += len(text)
         if kind in _ENDS_A_RUN:
             self._decoders = _new_decoders()
-        if self._output.qsize() >= QUEUE_SIZE and not self._paused:
+        is_full = line.records.qsize() >= QUEUE_SIZE or line.waiting >= QUEUE_TEXT
+        if is_full and not self._paused:
             self._paused = True
             self._pause()
 
@@ -118,7 +124,8 @@ class CodeRunner:
         """Carry out one request and return its answer, as the API words it.
 
         An answer comes after *flush* seconds of output, or earlier when a run or a step ended or
-        waits for input. Waiting for another run to end is not limited.
+        waits for input. Unlike the server's it also comes when it has much text, so that a flood
+        takes no more memory the longer it lasts. Waiting for another run to end is not limited.
 
         Cancelling does not stop the request: output that falls into its window is lost.
 
@@ -169,7 +176,7 @@ class CodeRunner:
     async def _take_turn(self, run_id: str) -> None:
         line = self._lines.setdefault(run_id, _Line())
         if self._output is None:
-            self._output = line.records
+            self._output = line
         elif self._current_id != run_id:
             if self._closed:  # since the request came in
                 raise AgentFailure(self._closed)
@@ -181,19 +188,21 @@ class CodeRunner:
                 self._waiting.discard(request)
             line.turn.clear()
         self._current_id = run_id
-        if self._output is not line.records:
+        if self._output is not line:
             raise AgentFailure("the output of this run is not the current one")
 
     async def _answer(self, flush: float) -> dict[str, Any]:
         records: list[tuple[str, str]] = []
-        status, data = "continued", ""
+        status, data, size = "continued", "", 0
         try:
             async with asyncio.timeout(flush):
-                while status == "continued":
+                while status == "continued" and size < ANSWER_TEXT:
                     kind, data = await self._next()
                     status = _STATUSES.get(kind, "continued")
                     if kind in _CONSOLE:
                         records.append((kind, data))
+                    if kind in self._decoders:
+                        size += len(data)
         except TimeoutError:
             status = "continued"
         details = json.loads(data) if status != "continued" and data else {}
@@ -213,8 +222,11 @@ class CodeRunner:
 
     async def _next(self) -> tuple[str, str]:
         assert self._output is not None
-        record = await self._output.get()
-        if self._paused and self._output.qsize() < QUEUE_SIZE // 2:
+        line = self._output
+        record = await line.records.get()
+        line.waiting -= len(record[1])
+        is_low = line.records.qsize() < QUEUE_SIZE // 2 and line.waiting < QUEUE_TEXT // 2
+        if self._paused and is_low:
             self._paused = False
             self._resume()
         return record
@@ -237,7 +249,7 @@ class CodeRunner:
         self._output = None
         if self._lines:
             _, line = self._lines.popitem(last=False)
-            self._output = line.records
+            self._output = line
             line.turn.set()
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from ..card import StartCard
 from ..errors import BackendError
 from ..expiry import Deadline
+from ..journal import NO_ROOM
 from ..outputs import Failure, Translator
 from ..portal import Portal
 from ..postmortem import PostMortem
@@ -202,13 +203,18 @@ class Cell:
             return await self._answer(request)
 
         self._is_running_code = True
-        self._work = self._portal.start(self._lane.execute(code, head, queue.put, answer))
+        self._lane.journal.is_cut = False
+        self._work = self._portal.start(
+            self._lane.execute(code, head, queue.put, answer, queue.room)
+        )
         try:
             await asyncio.wrap_future(self._work)
         finally:
             queue.flush()
             for stream, text in self._limit.finish():
                 self._send("stream", {"name": stream, "text": text})
+            if self._lane.journal.is_cut:
+                self._send("stream", {"name": "stderr", "text": NO_ROOM})
             self._is_running_code = False
             self._work = None
 

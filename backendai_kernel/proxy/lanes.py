@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from ..anew import replace_interpreter
@@ -27,6 +27,10 @@ _WAITS = (
 )
 _LATE_FIRST = 0.3  # seconds until late output is asked for, growing up to …
 _LATE_LONGEST = 10.0
+
+
+async def nowhere_full() -> None:
+    """Return: there is room for any number of events."""
 
 
 class QueryLane(SessionHold):
@@ -65,11 +69,21 @@ class QueryLane(SessionHold):
     async def _touch(self) -> None:
         await self.call("late", self._on_late)
 
-    async def execute(self, code: str, head: Mapping[str, Any], publish: Publish, ask: Ask) -> None:
+    async def execute(
+        self,
+        code: str,
+        head: Mapping[str, Any],
+        publish: Publish,
+        ask: Ask,
+        room: Callable[[], Awaitable[None]] = nowhere_full,
+    ) -> None:
         """Run code to its end.
 
         Args:
             head: As for `ComputeSession.cell`.
+            publish: Takes what comes of it.
+            ask: Asks the front end for a line.
+            room: Awaited before more is fetched, so that what *publish* takes does not pile up.
 
         Raises:
             RunLost: The session has ended, before the code or under it; the next cell gets a new
@@ -96,6 +110,7 @@ class QueryLane(SessionHold):
                         else:
                             self._note(event)
                             publish(event)
+                            await room()
                 finally:
                     self.journal.close()
                     run.on_answer = lambda events, have: None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..journal import Entry
+from ..journal import NO_ROOM, Entry
 from ..outputs import Translator
 from ..protocol.envelope import Message
 from .limit import TextLimit
@@ -34,7 +34,7 @@ def replay(entry: Entry, send: Send, limit: int) -> None:
 
 def _note(entry: Entry) -> str:
     if entry.is_cut:
-        return "[The journal had no room for more; BACKENDAI_KERNEL_JOURNAL=10g gives it some.]\n"
+        return NO_ROOM
     return "" if entry.is_over else "[The end of this cell has not come.]\n"
 
 

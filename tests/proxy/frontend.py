@@ -47,10 +47,10 @@ class Cell:
     def changed(self) -> None:
         self._changed.set()
 
-    async def until(self, fact: Callable[[Cell], object]) -> Cell:
+    async def until(self, fact: Callable[[Cell], object], limit: float = LIMIT) -> Cell:
         """Return once *fact* holds; a message of the kernel makes it be looked at again."""
         try:
-            async with asyncio.timeout(LIMIT):
+            async with asyncio.timeout(limit):
                 while not fact(self):
                     self._changed.clear()
                     await self._changed.wait()
@@ -58,9 +58,9 @@ class Cell:
             raise AssertionError(f"it never came: {self}") from None
         return self
 
-    async def done(self) -> Cell:
+    async def done(self, limit: float = LIMIT) -> Cell:
         """Return once the kernel has replied and is idle again."""
-        return await self.until(lambda cell: cell.reply and cell.is_idle)
+        return await self.until(lambda cell: cell.reply and cell.is_idle, limit)
 
     def of(self, *kinds: str) -> list[dict[str, Any]]:
         return [content for kind, content in self.messages if kind in kinds]
