@@ -163,6 +163,26 @@ def test_files_go_up_and_come_down(book, tmp_path):
     assert Path(download.value.path()).read_bytes() == (tmp_path / "notes.txt").read_bytes()
 
 
+def test_folders_are_made_in_a_form(book):
+    panel = opened(book, "folders")
+    panel.button("New folder …").click()
+    panel.box.get_by_label("Name of the new folder").fill("from-the-form")
+    panel.button("Make it").click()
+    expect(panel.box.locator(".bai-crumbs")).to_contain_text("from-the-form", timeout=MS)
+    kind = panel.box.get_by_label("New", exact=True)
+    kind.select_option("in from-the-form", timeout=MS)
+    expect(panel.box.get_by_label("Used for")).to_be_hidden()
+    panel.box.get_by_label("Name of the new folder").fill("results")
+    panel.button("Make it").click()
+    expect(panel.box.get_by_role("list", name="Files")).to_contain_text("results", timeout=MS)
+    kind.select_option("a virtual folder")
+    panel.box.get_by_label("Name of the new folder").fill("from-the-form")
+    panel.button("Make it").click()
+    expect(panel.errors).to_contain_text("from-the-form", timeout=MS)
+
+    book.run("%bai vfolder delete from-the-form")
+
+
 def test_a_key_is_downloaded_and_nothing_secret_is_saved(book, lab):
     panel = opened(book)
     panel.row("renamed").get_by_role("button", name="renamed", exact=True).click()

@@ -486,6 +486,27 @@ def test_a_virtual_folder_is_filled_and_read(page, connection, manager):
     assert taken(page, **here, path="empty") == b""
 
 
+def test_folders_are_made_where_the_page_looks(page, manager):
+    page.do("hello", part="folders")
+    page.do("folders.make", name="made-here", use="data")
+    [made] = page.of("folders", "made")
+    names = {f["id"]: f["name"] for f in page.of("folders", "folders")[-1]}
+    here = {"kind": "folder", "place": made, "path": "."}
+    page.do("folders.inside", **here, name="results")
+    page.do("folders.inside", **here | {"path": "results"}, name="one")
+    top = page.do("folders.list", **here)["rows"]
+    inner = page.do("folders.list", **here | {"path": "results"})["rows"]
+    again = page.ask("folders.make", name="made-here", use="data")
+    evil = page.ask("folders.inside", **here, name="../up")
+
+    assert names[made] == "made-here"
+    assert [row[:2] for row in top] == [["results", True]]
+    assert [row[:2] for row in inner] == [["one", True]]
+    assert page.of("folders", "changed") == [made, made]
+    assert "made-here" in again["error"]["message"]
+    assert "'../up'" in evil["error"]["message"]
+
+
 def test_files_of_a_session_are_seen_sent_and_taken(page, manager):
     page.do("hello", part="folders")
     session_id = started(page, "with-files")

@@ -52,6 +52,7 @@ class Part:
     """
 
     name = ""
+    is_form = False  # it is a form through and through: what it tells goes there
     form: Form | None = None
     _making: asyncio.Future[Form] | None = None
 
@@ -86,8 +87,8 @@ class Part:
         return str(self.form.box.model_id)
 
     def tell(self, buffers: Sequence[bytes] = (), **message: Any) -> None:
-        """Send a message to the part's views: to its form, if it has one."""
-        if self.form is not None:
+        """Send a message to the part's views; one that is a form has no others."""
+        if self.form is not None and self.is_form:
             self.form.told(message)
             return
         self.desk.tell({"part": self.name, **message}, buffers)

@@ -13,7 +13,7 @@ import secrets
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from backendai_kernel import storage, vfolders
 from backendai_kernel.download import read_file
@@ -29,6 +29,8 @@ from .desk import Attached, Desk, Message, Verb
 if TYPE_CHECKING:
     from backendai_kernel.client import Client
     from backendai_kernel.protocol.calls import Folder
+
+    from .form_folders import FoldersForm
 
 MOST = 200 * 2**20  # bytes of a file that a page takes; the browser holds it in its memory
 _PIECE = 2**22  # bytes of one buffer
@@ -70,7 +72,16 @@ class Folders(Choosing):
             "piece": self._piece,
             "finish": self._finish,
             "abandon": self._abandon,
+            "form": self.open_form,
+            "at": self._at,
+            "make": self._make,
+            "inside": self._inside,
         }
+
+    def make_form(self) -> FoldersForm:
+        from .form_folders import FoldersForm
+
+        return FoldersForm(self)
 
     def greet(self) -> None:
         if self._told is not None:
@@ -154,6 +165,39 @@ class Folders(Choosing):
         data = await self.use(work)
         pieces = tuple(data[start : start + _PIECE] for start in range(0, len(data), _PIECE))
         return Attached({"name": name, "size": len(data)}, pieces or (b"",))
+
+    # -- new ones -----------------------------------------------------------------------------
+
+    async def _at(self, intent: Message) -> None:
+        """Take what the page looks at, for a new folder to be made there."""
+        await self.open_form(intent)
+        names = ("kind", "place", "path", "label")
+        cast("FoldersForm", self.form).at({name: str(intent[name]) for name in names})
+
+    async def _make(self, intent: Message) -> None:
+        """Make a virtual folder, and have the page show it."""
+
+        async def work(client: Client) -> str:
+            made = await vfolders.create_folder(
+                client, str(intent["name"]), usage_mode=str(intent["use"])
+            )
+            await self.read_sessions(client)
+            return made.id
+
+        self.tell(made=await self.use(work))
+
+    async def _inside(self, intent: Message) -> None:
+        """Make a folder where the page looks."""
+
+        async def work(client: Client) -> None:
+            name = str(intent["name"])
+            vfolders.check_name(name)
+            folder = await self._folder(client, intent)
+            parts = [part for part in (str(intent["path"]), name) if part != "."]
+            await vfolders.make_folders(client, folder, "/".join(parts))
+
+        await self.use(work)
+        self.tell(changed=str(intent["place"]))
 
     # -- filling ------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ class Keys(Choosing):
     """Keeps nothing: keys are where `sshaccess` has them, for their owner alone."""
 
     name = "keys"
+    is_form = True
 
     @property
     def verbs(self) -> dict[str, Verb]:

@@ -44,6 +44,7 @@ class Launcher(Part):
     """Knows what can be had, and starts one session at a time."""
 
     name = "launcher"
+    is_form = True
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)

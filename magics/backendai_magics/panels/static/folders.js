@@ -1,6 +1,7 @@
 // Virtual folders and files of sessions: looked through, filled by choosing or dropping, taken from.
 
 import { button, field, fill, h, name, say, size } from "./dom.js";
+import { formed } from "./formed.js";
 
 const PIECE = 512 * 1024; // bytes of a file in one message
 
@@ -23,7 +24,10 @@ export function folders(desk) {
   const list = h("ul.bai-files", { "aria-label": "Files" });
   const going = h("div.bai-going", { role: "status" });
   const drop = h("div.bai-drop", {}, crumbs, list, hint);
-  const element = h("div.bai-part", {}, h("div.bai-bar", {}, pick, h("span.bai-gap"), add, chooser), drop, going);
+  const fresh = h("div.bai-fresh", { hidden: true });
+  const make = button("New folder …", () => unfold(), "plain", { "aria-expanded": "false" });
+  const element = h("div.bai-part", {}, h("div.bai-bar", {}, pick, h("span.bai-gap"), make, add, chooser), fresh, drop, going);
+  let form = null;
 
   drop.addEventListener("dragover", (event) => {
     if (!place || !event.dataTransfer.types.includes("Files")) return;
@@ -39,6 +43,24 @@ export function folders(desk) {
     event.stopPropagation();
     send([...event.dataTransfer.files]);
   });
+
+  function unfold() {
+    fresh.hidden = !fresh.hidden;
+    make.setAttribute("aria-expanded", String(!fresh.hidden));
+    if (fresh.hidden) return;
+    if (!form) {
+      form = formed(desk, "folders");
+      fresh.append(form.element);
+    }
+    tellWhere();
+  }
+
+  /** Have the form know where a new folder may be. */
+  function tellWhere() {
+    if (fresh.hidden) return;
+    const here = place ? { ...where(), label: [place.label, ...path].join("/") } : { kind: "", place: "", path: ".", label: "" };
+    desk.act(null, desk.ask("folders.at", here));
+  }
 
   const where = () => ({ kind: place.kind, place: place.id, path: path.join("/") || "." });
 
@@ -65,6 +87,7 @@ export function folders(desk) {
     turn += 1;
     const mine = turn;
     showCrumbs();
+    tellWhere();
     if (!place) {
       fill(list);
       say(hint, isRead ? "There are no virtual folders, and no session runs." : "Asking the server …");
@@ -162,7 +185,14 @@ export function folders(desk) {
         isRead = true;
         showPlaces();
       }
+      const made = message.made && places.find((each) => each.kind === "folder" && each.id === message.made);
+      if (made) {
+        go(made, []);
+        desk.say(`The folder ${made.label} is there.`);
+      }
+      if (message.changed && place?.id === message.changed) look();
     },
+    close: () => form?.close(),
     /** Show the files of a session that somebody has asked for elsewhere. */
     shown(row) {
       if (!row) return;
