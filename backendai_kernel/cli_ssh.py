@@ -15,7 +15,7 @@ from .errors import BackendError, ConfigError, NotFound
 if TYPE_CHECKING:
     from .client import Client
     from .model import Session
-    from .sshaccess import Place
+    from .sshkeys import Place
 
 Say = Callable[..., None]
 
@@ -73,7 +73,8 @@ async def ssh(options: argparse.Namespace, warn: Say) -> int:
     """Become OpenSSH, connected with a session."""
     from .connect import open_client
     from .listing import find_session
-    from .sshaccess import Place, host_of, options_of, prepare, proxy_command
+    from .sshaccess import options_of, prepare, proxy_command
+    from .sshkeys import Place, host_of
 
     program = shutil.which("ssh")
     if program is None:
@@ -104,7 +105,8 @@ async def proxy(options: argparse.Namespace, warn: Say) -> int:
     from .connect import open_client
     from .listing import find_session
     from .protocol import calls
-    from .sshaccess import APP, Place, check_place, prepare, session_of
+    from .sshaccess import APP, check_place, prepare
+    from .sshkeys import Place, held, session_of
     from .stdio import bridge
 
     client = await open_client(os.environ, cwd=Path.cwd(), on_note=warn)
@@ -116,10 +118,10 @@ async def proxy(options: argparse.Namespace, warn: Say) -> int:
             session = _running(await find_session(client, session_of(options.host)))
         except NotFound:
             if place.folder.exists():
-                with place.locked():
+                async with held(place):
                     place.forget(options.host)
             raise
-        await prepare(client, session, place)
+        await prepare(client, session, place, is_awaited=True)
         error = await bridge(client, calls.open_app(session.id, APP))
         await _tidy(client, session, place, options.host, error)
     finally:
@@ -136,16 +138,20 @@ async def _tidy(
         BackendError: The connection broke.
     """
     from .protocol import calls
+    from .sshkeys import forget_ended
 
     place.settle(host)
-    if error is None:
-        return
-    seen = await client.send(calls.get_session(session.id))
-    if seen is None or seen.status.is_ending:
-        with place.locked():
-            place.forget(host)
-        raise ConfigError(f"The session {session.name} has ended.")
-    raise error
+    try:
+        seen = await client.send(calls.get_session(session.id))
+    except BackendError:
+        if error is None:
+            return  # the connection was in order; whether the session is over is seen later
+        raise
+    has_ended = seen is None or seen.status.is_ending
+    if has_ended:
+        await forget_ended(place, [session.id])
+    if error is not None:
+        raise ConfigError(f"The session {session.name} has ended.") if has_ended else error
 
 
 async def config(options: argparse.Namespace, say: Say) -> int:

@@ -3,13 +3,62 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from .client import Client
 from .config import LOCAL, Config, state_dir
-from .errors import ConfigError
+from .errors import BackendError, ConfigError
+
+_SWEEP_EVERY = 60.0  # seconds
+_SWEEP_ENDS_WITHIN = 1.0  # … that a short command waits for the first look
+
+
+class TidyClient(Client):
+    """A client that removes the SSH keys of sessions that have ended: at once, then now and then.
+
+    A key is kept for OpenSSH, which is no program of ours; so no place sees each session's end. As
+    long as there are no keys, nothing is sent.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        environ: Mapping[str, str],
+        *,
+        on_wait: Callable[[float], None] | None = None,
+    ) -> None:
+        super().__init__(config, state=state_dir(environ), on_wait=on_wait)
+        self._environ = environ
+        self._sweeping: asyncio.Task[None] | None = None
+        self._has_looked = asyncio.Event()
+
+    async def __aenter__(self) -> TidyClient:
+        await super().__aenter__()
+        self._sweeping = asyncio.create_task(self._sweep())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        sweeping, self._sweeping = self._sweeping, None
+        if sweeping is not None:
+            with contextlib.suppress(TimeoutError):  # the next program looks, too
+                async with asyncio.timeout(_SWEEP_ENDS_WITHIN):
+                    await self._has_looked.wait()
+            sweeping.cancel()
+            await asyncio.wait([sweeping])
+        await super().__aexit__(*exc)
+
+    async def _sweep(self) -> None:
+        from .sshkeys import Place, sweep
+
+        place = Place.of(self.config, self._environ)
+        while True:
+            with contextlib.suppress(BackendError, OSError):  # out of reach: it is tried again
+                await sweep(self, place)
+            self._has_looked.set()
+            await asyncio.sleep(_SWEEP_EVERY)
 
 
 async def open_client(
@@ -33,8 +82,7 @@ async def open_client(
     config = Config.from_env(environ, cwd=cwd)
     if config.is_local:
         config = await asyncio.to_thread(use_local, config, environ, on_note)
-    client = Client(config, state=state_dir(environ), on_wait=on_wait)
-    return await client.__aenter__()
+    return await TidyClient(config, environ, on_wait=on_wait).__aenter__()
 
 
 def use_local(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from .leases import Found, Lease, Standing, Terms
 from .listing import Query, Which, find_session, list_sessions
 from .model import Session
 from .session import destroy
+from .sshkeys import Place, forget_ended, sweep
 
 _OURS = re.compile(r"nb-[0-9a-f]{16}")
 _MOST = 200  # sessions of the server that are looked at
@@ -120,6 +122,7 @@ async def _collect(
             if is_dry:
                 return Orphan(found, KEPT, f"it is {session.status_name.lower()}")
             await destroy(client, session.id)
+            await forget_ended(Place.of(client.config, environ), [session.id])
             lease.end()
             return Orphan(found, ENDED)
     except BackendError as exc:
@@ -166,6 +169,8 @@ class _Clients:
     async def __aexit__(self, *exc: object) -> None:
         for client in self._open.values():
             if client is not None:
+                with suppress(BackendError):  # keys of other sessions: what is left goes later
+                    await sweep(client, Place.of(client.config, self._environ))
                 await client.__aexit__(None, None, None)
 
     def why_not(self, terms: Terms) -> str:
@@ -256,4 +261,5 @@ async def _finish(lease: Lease, environ: Mapping[str, str], cwd: Path | None) ->
         session = await _find(client, terms)
         if session is not None:
             await destroy(client, session.id)
+            await forget_ended(Place.of(client.config, environ), [session.id])
         return session is not None or bool(terms.session_id)

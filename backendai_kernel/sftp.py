@@ -18,7 +18,8 @@ from pathlib import Path, PurePosixPath
 from .client import Client
 from .errors import BackendError, ConfigError
 from .model import Session
-from .sshaccess import Place, host_of, options_of, prepare, proxy_command
+from .sshaccess import options_of, prepare, proxy_command
+from .sshkeys import Place, host_of
 from .storage import check_room, make_folder, safe_name
 from .upload import Planned
 

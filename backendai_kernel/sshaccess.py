@@ -11,35 +11,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import pwd
-import re
 import secrets
 import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 
 from .client import Client
-from .config import Config, state_dir, write_private
+from .config import write_private
 from .download import read_file
 from .errors import ConfigError, ConnectError, NotFound, ProtocolError
-from .listing import Query, Which, list_sessions
 from .model import Session
 from .ownkeys import has_keys
+from .sshkeys import FOLDERS, Place, held, host_of, sweep_held
 from .tunnel import App, Bind, Tunnel, find_app
 
-PREFIX = "bai-"
 KEY = "id_container"
 USER = "work"
 APP = "sshd"
-_KEYS = ("keys", "new")  # folders of keys
-_SAFE = re.compile(r"[A-Za-z0-9._-]")
 _PATIENCE = 60.0  # seconds for a session's SSH server to start and to answer
 _KEY_TRIES = 3  # the key is there a moment after the session runs
 _READY = b"written"
@@ -54,134 +46,13 @@ _SCRIPT = (
 )
 
 
-def host_of(name: str) -> str:
-    """Return the host name that stands for a session; characters that no host has are escaped."""
-    safe = (c if _SAFE.match(c) else "".join(f"+{b:02X}" for b in c.encode()) for c in name)
-    return PREFIX + "".join(safe)
-
-
-def session_of(host: str) -> str:
-    """Return the session's name that a host name stands for.
-
-    Raises:
-        ConfigError: It is none of ours.
-    """
-    rest = host.removeprefix(PREFIX)
-    escaped = re.sub(r"\+([0-9A-Fa-f]{2})", r"%\1", rest.replace("%", "%25"))
-    if rest == host or not rest:
-        raise ConfigError(f"{host!r} stands for no session.", hint=f"A session's is {PREFIX}NAME.")
-    return unquote_to_bytes(escaped).decode(errors="replace")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where keys and host keys of one endpoint's sessions are kept, for their owner alone."""
-
-    folder: Path
-
-    @classmethod
-    def of(cls, config: Config, environ: Mapping[str, str]) -> Place:
-        """Return the place for an endpoint; the embedded manager's stays the same."""
-        name = "local" if config.is_local else config.identity
-        return cls(state_dir(environ) / "ssh" / name)
-
-    @property
-    def name(self) -> str:
-        return self.folder.name
-
-    @property
-    def known_hosts(self) -> Path:
-        return self.folder / "known_hosts"
-
-    def key(self, host: str) -> Path:
-        return self.folder / "keys" / host
-
-    def new_key(self, host: str) -> Path:
-        """Where a key lies that has just replaced another one; see `prepare`."""
-        return self.folder / "new" / host
-
-    def settle(self, host: str) -> None:
-        """The connection that needed a key in both places is over."""
-        self.new_key(host).unlink(missing_ok=True)
-
-    def make(self) -> None:
-        """Make the folders.
-
-        Raises:
-            ConfigError: They cannot be made, or others may look into them.
-        """
-        try:
-            for folder in (self.folder.parent, self.folder, *map(self.folder.joinpath, _KEYS)):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                folder.chmod(0o700)
-        except OSError as exc:
-            raise ConfigError(f"{self.folder} cannot be made: {exc.strerror}.") from exc
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the place; others of our programs wait."""
-        with (self.folder / "lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    def pinned(self, host: str) -> str | None:
-        """Return the id of the session whose host key is pinned for that host."""
-        for line in self._lines():
-            words = line.split()
-            if len(words) == 4 and words[0] == host:
-                return words[3]
-        return None
-
-    def pin(self, host: str, key: str, session_id: str) -> None:
-        """Keep a host key, in place of an older one."""
-        lines = [line for line in self._lines() if line.split()[0] != host]
-        self._write([*lines, f"{host} {key} {session_id}"])
-
-    def forget(self, host: str) -> None:
-        """Remove the key and the host key of a session that is over."""
-        self.key(host).unlink(missing_ok=True)
-        self.settle(host)
-        if self.pinned(host) is not None:
-            self._write([line for line in self._lines() if line.split()[0] != host])
-
-    def session_ids(self) -> set[str]:
-        """Return the ids of the sessions whose host keys are pinned."""
-        return {words[3] for line in self._lines() if len(words := line.split()) == 4}
-
-    def forget_sessions(self, ids: Collection[str]) -> list[str]:
-        """Forget sessions by their ids; return the hosts that were forgotten."""
-        pinned = [line.split() for line in self._lines()]
-        gone = [words[0] for words in pinned if len(words) == 4 and words[3] in ids]
-        for host in gone:
-            self.forget(host)
-        return gone
-
-    def unpin(self) -> None:
-        """Forget all host keys; each is proved anew when it is needed."""
-        self.known_hosts.unlink(missing_ok=True)
-
-    def keep_only(self, hosts: Sequence[str]) -> list[str]:
-        """Forget all other sessions; return those that were forgotten."""
-        kept = {path.name for keys in _KEYS for path in (self.folder / keys).glob(f"{PREFIX}*")}
-        kept |= {line.split()[0] for line in self._lines()}
-        gone = sorted(kept - set(hosts))
-        for host in gone:
-            self.forget(host)
-        return gone
-
-    def _lines(self) -> list[str]:
-        try:
-            text = self.known_hosts.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return []
-        return [line for line in text.splitlines() if line.strip()]
-
-    def _write(self, lines: Sequence[str]) -> None:
-        write_private(self.known_hosts, "".join(f"{line}\n" for line in lines).encode())
-
-
-async def prepare(client: Client, session: Session, place: Place) -> bool:
+async def prepare(
+    client: Client, session: Session, place: Place, *, is_awaited: bool = False
+) -> bool:
     """See to it that OpenSSH can reach a session; return whether there was anything to do.
+
+    Args:
+        is_awaited: An ssh that has begun already waits for the key.
 
     Raises:
         ConfigError: It does not run, has no SSH server, or there is no `ssh` here.
@@ -189,45 +60,19 @@ async def prepare(client: Client, session: Session, place: Place) -> bool:
     """
     host = host_of(session.name)
     place.make()
-    async with _held(place):
+    async with held(place):
         if place.pinned(host) == session.id and place.key(host).exists():
             return False
-        is_replaced = place.key(host).exists()  # by that of a newer session of the same name
-        await _sweep(client, place)
+        await sweep_held(client, place)
         place.forget(host)
         key = await _read_key(client, session)
         write_private(place.key(host), key)
-        if is_replaced:
-            # The ssh that waits for us has the old public key in mind. It reads a second file, of
+        if is_awaited:
+            # It may have the key of an older session of the same name in mind. It reads a second file, of
             # which there was none when it started, only when it comes to it.
             write_private(place.new_key(host), key)
         place.pin(host, await _prove(client, session, place), session.id)
     return True
-
-
-async def forget_ended(place: Place, ids: Collection[str]) -> None:
-    """Remove the keys of sessions that were just ended, where there are any."""
-    if place.known_hosts.exists():
-        async with _held(place):
-            place.forget_sessions(ids)
-
-
-async def _sweep(client: Client, place: Place) -> None:
-    """Remove the keys of sessions that have ended meanwhile, by whatever hand."""
-    kept = place.session_ids()
-    if kept:
-        found = await list_sessions(client, Query(Which.LIVE, limit=None))
-        place.forget_sessions(kept - {each.id for each in found.items})
-
-
-@contextlib.asynccontextmanager
-async def _held(place: Place) -> AsyncIterator[None]:
-    hold = place.locked()
-    await asyncio.to_thread(hold.__enter__)
-    try:
-        yield
-    finally:
-        hold.__exit__(None, None, None)
 
 
 async def _read_key(client: Client, session: Session) -> bytes:
@@ -350,7 +195,7 @@ def options_of(place: Place, proxy: str) -> list[tuple[str, str]]:
     """
     return [
         ("User", USER),
-        *(("IdentityFile", quoted(place.folder / keys, "/%n")) for keys in _KEYS),
+        *(("IdentityFile", quoted(place.folder / keys, "/%n")) for keys in FOLDERS),
         ("IdentitiesOnly", "yes"),
         ("StrictHostKeyChecking", "yes"),
         ("UserKnownHostsFile", quoted(place.known_hosts)),

@@ -13,7 +13,8 @@ from . import sshconfig
 from .client import Client
 from .errors import ConfigError
 from .listing import Query, Which, list_sessions
-from .sshaccess import PREFIX, Place, host_of, options_of, proxy_command
+from .sshaccess import options_of, proxy_command
+from .sshkeys import PREFIX, Place, held, host_of
 
 
 async def hosts_text(
@@ -35,7 +36,7 @@ async def hosts_text(
     hosts = {host_of(s.name): f"{s.name} ({s.image or 'session'})" for s in running}
     if not is_dry:
         place.make()
-        with place.locked():
+        async with held(place):
             place.keep_only(list(hosts))
             place.unpin()
     printable = [(host, remark.encode("unicode_escape").decode()) for host, remark in hosts.items()]

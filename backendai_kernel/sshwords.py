@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .ownkeys import FOLDER, OwnKeys
-from .sshaccess import Place, host_of
+from .sshkeys import Place, host_of
 from .tables import Facts
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from backendai_kernel import connect
 from backendai_kernel.local.manager import LocalManager
-from backendai_kernel.sshaccess import host_of, session_of
+from backendai_kernel.sshkeys import host_of, session_of
 from tests.conftest import ROOMY
 from tests.signed import Signed, signed
 from tests.test_cli import CommandLine, Result
@@ -370,6 +371,41 @@ async def test_keys_of_sessions_that_have_ended_go_at_the_next_first_contact(com
 
     assert reached.status == 0
     assert [path.name for path in (computer.kept / "keys").iterdir()] == ["bai-next"]
+
+
+async def test_a_key_goes_with_any_command_after_an_end_that_nobody_saw(computer):
+    await computer("ssh", "bai-train", "true")
+    await computer.api.start("other")
+    await computer("ssh", "bai-other", "true")
+    record = computer.manager.session("train")
+    await computer.api("DELETE", "/session/train")
+    await record.over.wait()
+    listed = await computer.command("apps", "other")  # has nothing to do with SSH, nor with it
+
+    assert listed.status == 0
+    assert [path.name for path in (computer.kept / "keys").iterdir()] == ["bai-other"]
+    assert "bai-train" not in (computer.kept / "known_hosts").read_text()
+
+
+async def test_a_key_goes_while_any_program_of_ours_is_connected(computer, monkeypatch):
+    monkeypatch.setattr(connect, "_SWEEP_EVERY", 0.05)
+    await computer("ssh", "bai-train", "true")
+    key = computer.kept / "keys" / "bai-train"
+    client = await connect.open_client(computer.command._environ(), cwd=computer.home)
+    try:
+        assert key.exists()
+        await computer.api("DELETE", "/session/train")
+
+        assert not await still_there(key)
+    finally:
+        await client.__aexit__(None, None, None)
+
+
+async def test_without_keys_nobody_is_asked_about_sessions(computer):
+    client = await connect.open_client(computer.command._environ(), cwd=computer.home)
+    await client.__aexit__(None, None, None)
+
+    assert client.requests == 0
 
 
 async def test_the_websocket_lost_in_mid_transfer_ends_the_copy_with_an_error(computer):

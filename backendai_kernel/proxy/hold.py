@@ -21,6 +21,7 @@ from ..leases import Lease, hint, left_behind, sign
 from ..protocol.run import Text
 from ..session import ComputeSession, destroy
 from ..slots import parse_words
+from ..sshkeys import Place, forget_ended
 from ..start import Progress, Request, start_session
 from .kept import KeptNote
 from .resume import resume
@@ -215,6 +216,7 @@ class SessionHold(ABC):
             if self.client is not None and ended != self._begun_id:
                 ended = self._begun_id
                 await destroy(self.client, ended)
+                await forget_ended(Place.of(self.client.config, self._environ), [ended])
             async with self._opening:  # a start that was cancelled may have had one more
                 if ended == self._begun_id:
                     break
@@ -236,6 +238,7 @@ class SessionHold(ABC):
                             "session_terminated",
                         ):
                             self._ended = event.reason
+                            await forget_ended(Place.of(client.config, self._environ), [session.id])
                             return
             except APIError:
                 return  # a server that has no such stream, or no such session any more

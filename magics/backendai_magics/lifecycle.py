@@ -32,7 +32,7 @@ async def _found(client: Client, asked: Asked, *, dead: bool = False) -> tuple[S
 
 def rm(asked: Asked) -> Any:
     """End sessions; return what became of each."""
-    from backendai_kernel.sshaccess import Place, forget_ended
+    from backendai_kernel.sshkeys import Place, forget_ended
 
     options = asked.options
 

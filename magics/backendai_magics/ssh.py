@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from backendai_kernel import listing, sshconfig
 from backendai_kernel.errors import ConfigError
 from backendai_kernel.ownkeys import use_key
-from backendai_kernel.sshaccess import Place, host_of, prepare
+from backendai_kernel.sshaccess import prepare
 from backendai_kernel.sshhosts import fingerprint, host_fingerprint, is_configured, write_hosts
+from backendai_kernel.sshkeys import Place, host_of
 from backendai_kernel.sshwords import access_facts, own_keys_facts
 
 from .asked import Asked

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from backendai_kernel import sshconfig
-from backendai_kernel.sshaccess import Place, host_of, prepare
+from backendai_kernel.sshaccess import prepare
 from backendai_kernel.sshhosts import fingerprint, host_fingerprint, is_configured, write_hosts
+from backendai_kernel.sshkeys import Place, host_of
 
 from .choosing import Choosing
 from .desk import Attached, Message, Verb
