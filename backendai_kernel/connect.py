@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .client import Client
 from .config import LOCAL, Config, state_dir
@@ -60,6 +61,9 @@ class TidyClient(Client):
             self._has_looked.set()
             await asyncio.sleep(_SWEEP_EVERY)
 
+if TYPE_CHECKING:
+    from .local.discovery import Endpoint
+
 
 async def open_client(
     environ: Mapping[str, str],
@@ -108,6 +112,11 @@ def use_local(
             f"The embedded manager could not be started: {exc}",
             hint="Try it by hand: backendai-kernel serve. Or set BACKEND_ENDPOINT.",
         ) from exc
+    return at_manager(config, endpoint)
+
+
+def at_manager(config: Config, endpoint: Endpoint) -> Config:
+    """Return the settings for an embedded manager of this computer."""
     return replace(
         config,
         endpoint=endpoint.url,

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from .config import make_private, state_dir
-from .errors import ConfigError
 from .protocol.envelope import Message
 from .protocol.run import Event, Finished, InputRequest, Media, Text
 
@@ -202,15 +201,9 @@ def limit_of(environ: Mapping[str, str]) -> int:
     Raises:
         ConfigError: The setting is no size.
     """
-    from .slots import parse_size
+    from .slots import size_setting
 
-    word = environ.get(VARIABLE, "").strip() or DEFAULT
-    try:
-        return int(parse_size(word))
-    except (ConfigError, ValueError, ArithmeticError):
-        raise ConfigError(
-            f"{VARIABLE} is {word!r}, which is no size.", hint="Write it as 500m or 2g; 0 for none."
-        ) from None
+    return size_setting(environ, VARIABLE, DEFAULT, "500m or 2g")
 
 
 def _written(line: Mapping[str, Any]) -> Iterator[bytes]:

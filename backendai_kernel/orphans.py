@@ -17,6 +17,7 @@ from pathlib import Path
 from . import leases
 from .client import Client
 from .config import LOCAL, Config, state_dir
+from .connect import at_manager
 from .errors import BackendError, ConfigError, NotFound
 from .leases import Found, Lease, Standing, Terms
 from .listing import Query, Which, find_session, list_sessions
@@ -200,15 +201,7 @@ def _running_manager(config: Config, environ: Mapping[str, str]) -> Config | Non
     from .local import discovery
 
     endpoint = discovery.find(state_dir(environ) / LOCAL)
-    if endpoint is None:
-        return None
-    return replace(
-        config,
-        endpoint=endpoint.url,
-        endpoint_type=LOCAL,
-        access_key=endpoint.access_key,
-        secret_key=endpoint.secret_key,
-    )
+    return None if endpoint is None else at_manager(config, endpoint)
 
 
 # -- the end of a session that a kernel had no time for ---------------------------------------

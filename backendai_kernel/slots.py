@@ -44,6 +44,25 @@ def parse_size(text: str, *, default_unit: str = "") -> Decimal:
     return Decimal(int(Decimal(match[1]) * 1024**power))
 
 
+def size_setting(environ: Mapping[str, str], variable: str, default: str, example: str) -> int:
+    """Return the size that a variable of the environment sets; 0: none, or without a limit.
+
+    Args:
+        default: Where it is not set.
+        example: For the hint.
+
+    Raises:
+        ConfigError: It is no size.
+    """
+    word = environ.get(variable, "").strip() or default
+    try:
+        return int(parse_size(word))
+    except (ConfigError, ValueError, ArithmeticError):
+        raise ConfigError(
+            f"{variable} is {word!r}, which is no size.", hint=f"Write it as {example}; 0 for none."
+        ) from None
+
+
 def format_size(size: Decimal | int) -> str:
     """Return a size as people write it: ``4g``, ``1.5g``, ``320m``, ``17`` for bytes."""
     amount = Decimal(size)

@@ -13,8 +13,6 @@ from .errors import APIError, ConfigError, Conflict, NotFound, ServerError
 from .protocol import calls
 from .protocol.calls import Folder, FolderEntry, FolderInfo, Invitation
 
-PERMISSIONS = ("ro", "rw", "wd")
-USAGE_MODES = ("general", "data", "model")
 _NAME = re.compile(r"\.?[a-zA-Z0-9]([a-zA-Z0-9._-]*[a-zA-Z0-9])?")
 _RESERVED = re.compile(r"\.(terminfo|jupyter|tmux\.conf|ssh|[^.]*rc|[^.]*_profile)")
 _LONGEST = 64

@@ -13,6 +13,7 @@ from backendai_kernel.slots import (
     parse_slots,
     parse_words,
     resolve,
+    size_setting,
 )
 
 GIB = 2**30
@@ -192,3 +193,20 @@ def test_a_slot_that_the_server_does_not_have_is_refused(word, known, sentence):
 def test_two_words_for_one_slot_are_refused():
     with pytest.raises(ConfigError, match=r"cuda\.shares"):
         resolve(parse_words(["gpu=0.5", "cuda.shares=1"]), FRACTIONS)
+
+
+@pytest.mark.parametrize(
+    ("value", "size"), [(None, 2 * 2**20), ("", 2 * 2**20), (" 3k ", 3072), ("0", 0), ("7", 7)]
+)
+def test_a_size_of_the_environment(value, size):
+    environ = {} if value is None else {"ROOM": value}
+
+    assert size_setting(environ, "ROOM", "2m", "1m or 1g") == size
+
+
+def test_a_size_of_the_environment_that_is_none():
+    with pytest.raises(ConfigError) as caught:
+        size_setting({"ROOM": "much"}, "ROOM", "2m", "1m or 1g")
+
+    assert caught.value.message == "ROOM is 'much', which is no size."
+    assert caught.value.hint == "Write it as 1m or 1g; 0 for none."

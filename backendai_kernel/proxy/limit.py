@@ -6,8 +6,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..errors import ConfigError
-
 VARIABLE = "BACKENDAI_KERNEL_OUTPUT"
 _DEFAULT = "128m"
 _TAIL = 4000  # characters of the end that are shown all the same
@@ -68,12 +66,6 @@ def output_limit(environ: Mapping[str, str]) -> int:
     Raises:
         ConfigError: The setting is no size.
     """
-    from ..slots import parse_size
+    from ..slots import size_setting
 
-    word = environ.get(VARIABLE, "").strip() or _DEFAULT
-    try:
-        return int(parse_size(word))
-    except (ConfigError, ValueError, ArithmeticError):
-        raise ConfigError(
-            f"{VARIABLE} is {word!r}, which is no size.", hint="Write it as 10m or 1g; 0 for none."
-        ) from None
+    return size_setting(environ, VARIABLE, _DEFAULT, "10m or 1g")

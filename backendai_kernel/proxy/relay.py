@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..protocol.envelope import Message
@@ -182,6 +181,3 @@ def comm_message(
         "metadata": metadata,
         "buffers": [base64.b64encode(bytes(buffer)).decode() for buffer in buffers],
     }
-
-
-Deliver = Callable[[Event | Message], None]
