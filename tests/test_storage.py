@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import os
+import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -248,6 +250,33 @@ async def test_empty_folders_go_there_and_come_back(client, folder, tmp_path):
     found = [str(path.relative_to(tmp_path / "back")) for path in (tmp_path / "back").rglob("*")]
 
     assert sorted(found) == ["tree", "tree/a", "tree/empty", "tree/empty/in it"]
+
+
+async def test_a_folder_is_given_as_a_zip_to_who_asks_for_it(client, folder, manager, tmp_path):
+    (tmp_path / "tree" / "empty").mkdir(parents=True)
+    (tmp_path / "tree" / "sub").mkdir()
+    (tmp_path / "tree" / "sub" / "Ünï.txt").write_text("text")
+    big = written(tmp_path / "tree" / "big.bin", 3 * MIB)
+    await send(client, folder, tmp_path / "tree")
+    (tmp_path / "manager" / "vfolders" / folder.id / "tree" / "out").symlink_to("/etc/passwd")
+
+    async def packed(path: str) -> zipfile.ZipFile:
+        ticket = await client.send(calls.request_download(folder.id, path))
+        ticket = calls.Ticket(ticket.token, ticket.url + "?archive=true")
+        async with client.at("GET", ticket, {}, None, "It") as answer:
+            assert answer.content_type == "application/zip"
+            return zipfile.ZipFile(io.BytesIO(await answer.read()))
+
+    tree = await packed("tree")
+
+    assert sorted(tree.namelist()) == ["big.bin", "empty/", "sub/Ünï.txt"]
+    assert tree.read("big.bin") == big.read_bytes()
+    assert sorted((await packed(".")).namelist())[0] == "tree/big.bin"
+    assert (await packed("tree/empty")).namelist() == ["./"]
+    ticket = await client.send(calls.request_download(folder.id, "tree"))
+    with pytest.raises(APIError):
+        async with client.at("GET", ticket, {}, None, "It"):
+            pass
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "/etc/passwd", "a\0b"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from backendai_kernel.local.release import RELEASES
 from backendai_kernel.protocol import calls
 from backendai_kernel.protocol.run import Text
 from backendai_kernel.run import collect
+from backendai_kernel.session import ComputeSession
 from backendai_kernel.start import Request, start_session
 from backendai_kernel.storage import upload_files
 from backendai_kernel.upload import plan_upload
@@ -265,6 +269,25 @@ async def test_a_folder_is_offered_accepted_and_left(client, friend):
     assert await vfolders.list_folders(friend) == []
 
 
+async def test_a_project_folder_is_shared_and_shared_no_longer(client, friend, manager):
+    project = await vfolders.create_folder(client, "team", project="default")
+    own = await vfolders.create_folder(client, "mine")
+    at_once = await vfolders.share_folder(client, project, ["friend@example.com"], "ro")
+    seen = await vfolders.find_folder(friend, "team")
+    with pytest.raises(APIError):
+        await vfolders.make_folders(friend, seen, "no")
+    await vfolders.unshare_folder(client, project, ["friend@example.com"])
+    again = await vfolders.find_folder(friend, "team")
+    await vfolders.make_folders(friend, again, "yes")
+    with pytest.raises(APIError, match="Only project folders"):
+        await vfolders.unshare_folder(client, own, ["friend@example.com"])
+    with pytest.raises(APIError):
+        await vfolders.unshare_folder(friend, again, ["friend@example.com"])
+
+    assert at_once
+    assert (seen.permission, again.permission) == ("ro", "rw")
+
+
 async def test_a_folder_that_nobody_shared_is_not_seen(client, friend):
     folder = await vfolders.create_folder(client, "data")
     await vfolders.share_folder(client, folder, ["friend@example.com"])
@@ -290,6 +313,70 @@ async def test_a_mounted_folder_is_the_same_folder(client, tmp_path):
 
     assert "".join(e.text for e in events if isinstance(e, Text)).startswith("from here True")
     assert [e.name for e in await vfolders.list_entries(client, folder)] == ["a", "b"]
+
+
+@pytest.fixture(scope="session")
+def needs_protection() -> None:
+    code = "import sys, pathlib; from backendai_kernel.local.readonly import protect; "
+    code += "sys.exit(not protect([pathlib.Path(sys.argv[1])]))"
+    tried = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent)])
+    if tried.returncode:
+        pytest.skip("this system lets nobody mount")
+
+
+TRY = """
+import os, subprocess
+def tried(function, *arguments):
+    try:
+        function(*arguments)
+        print("done", end=" ")
+    except OSError as exc:
+        print(exc.strerror, end=" ")
+print(open("data/a").read(), end=" ")
+tried(open, "data/b", "w")
+tried(open, "data/a", "a")
+tried(os.remove, "data/a")
+print(subprocess.call("touch data/c 2>/dev/null; mv data/a data/d 2>/dev/null", shell=True))
+open("own", "w").close()
+"""
+
+
+@pytest.mark.usefixtures("needs_protection")
+async def test_a_folder_that_is_shared_to_be_read_cannot_be_written_to(
+    client, friend, manager, tmp_path
+):
+    folder = await vfolders.create_folder(client, "data")
+    await put(client, folder, tmp_path, a="from here")
+    await vfolders.share_folder(client, folder, ["friend@example.com"], "ro")
+    await vfolders.answer_invitation(friend, "data", accept=True)
+    session = await start_session(friend, Request("python", mounts={"data": ""}), "reads")
+    said = await collect(session.run(TRY))
+    with pytest.raises(APIError):
+        await friend.send(calls.upload_files(session.id, [calls.Part("data/up", b"x")]))
+    await put(client, folder, tmp_path, later="by its owner")
+    seen = await collect(session.run("print(open('data/later').read())"))
+
+    no = "Read-only file system"
+    assert "".join(e.text for e in said if isinstance(e, Text)) == f"from here {no} {no} {no} 1\n"
+    assert [e.text for e in seen if isinstance(e, Text)] == ["by its owner\n"]
+    assert [e.name for e in await vfolders.list_entries(client, folder)] == ["a", "later"]
+
+
+@pytest.mark.usefixtures("needs_protection")
+async def test_who_wants_to_read_only_is_kept_from_writing(client, manager):
+    await vfolders.create_folder(client, "data")
+    call = calls.create_session(
+        image="python", name="reads", slots={}, domain="default", group="default", mounts=["data"]
+    )
+    assert call.body is not None
+    call.body["config"]["mount_options"] = {"data": {"permission": "ro"}}
+    await client.send(call)
+    async with asyncio.timeout(60):
+        await manager.session("reads").settled.wait()
+    session = ComputeSession(client, manager.session("reads").id, "reads")
+    said = await collect(session.run("open('data/b', 'w')"))
+
+    assert "Read-only file system" in "".join(e.text for e in said if isinstance(e, Text))
 
 
 @pytest.mark.parametrize("target", ["../../etc", "/etc/data", "."])

@@ -26,6 +26,7 @@ from .coderunner import AgentFailure, CodeRunner
 from .environment import environment_of
 from .keys import has_sshd, write_keys
 from .processes import end_all
+from .readonly import words_for
 from .services import Sshd
 
 __all__ = ["AgentFailure", "Container", "ContainerSpec", "start_container"]
@@ -59,8 +60,8 @@ class ContainerSpec:
             ends at once with exit code 127. The server waits 10 s, which a busy computer can need.
         service_ports: The variable of that name, ``name:protocol:port`` separated by commas.
         preopen_ports: Ports that the user asked for.
-        mounts: Path below the work folder → folder on this computer that is to be there. It is
-            linked, so what is mounted read-only can be written to all the same.
+        mounts: Path below the work folder → folder on this computer that is to be there, as a link.
+        read_only: Those of them that the container may only read; see `readonly`.
         keeps_steps: Whether output between the steps of a batch run is kept; see `CodeRunner`.
     """
 
@@ -80,6 +81,7 @@ class ContainerSpec:
     preopen_ports: tuple[int, ...] = ()
     keeps_steps: bool = field(default=True, kw_only=True)
     mounts: Mapping[str, Path] = field(default_factory=dict, kw_only=True)
+    read_only: tuple[Path, ...] = field(default=(), kw_only=True)
 
 
 async def start_container(spec: ContainerSpec) -> Container:
@@ -152,7 +154,14 @@ class Container:
             (self.spec.work / "bootstrap.sh").write_text(self.spec.bootstrap_script)
         if has_sshd():
             await asyncio.to_thread(write_keys, self.spec.work)
-        self.sshd = Sshd(self._folder, self.spec.work, self._environ(), _module_path(), self._log)
+        self.sshd = Sshd(
+            self._folder,
+            self.spec.work,
+            self._environ(),
+            _module_path(),
+            self._log,
+            self.spec.read_only,
+        )
 
     async def _launch(self) -> None:
         self._ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -186,6 +195,7 @@ class Container:
             f"--python={spec.python}",
             f"--patience={spec.patience}",
             "--exit-codes" if spec.exit_codes else "--no-exit-codes",
+            *words_for(spec.read_only),
             cwd=spec.work,
             env=self._environ(),
             stdin=subprocess.DEVNULL,

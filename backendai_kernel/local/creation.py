@@ -125,6 +125,7 @@ def _wanted(core: Core, body: Mapping[str, Any], name: str, image: LocalImage, w
     # The quota is looked at before the minimum: recording 63 asks for less than that.
     core.lifecycle.check_concurrency(who)
     _check_minimum(slots, image, shmem)
+    mounts, read_only = core.folders.mounts(config, who)
     return Wanted(
         name=name,
         image=image,
@@ -138,7 +139,8 @@ def _wanted(core: Core, body: Mapping[str, Any], name: str, image: LocalImage, w
         preopen_ports=tuple(int(port) for port in ports),
         tag=body.get("tag") or "",
         priority=int(body.get("priority") or 10),
-        mounts=core.folders.mounts(config, who),
+        mounts=mounts,
+        read_only=read_only,
     )
 
 

@@ -24,6 +24,9 @@ _END = 2 * tarfile.BLOCKSIZE  # zeros that end an archive
 def save_upload(work: Path, name: str, data: bytes, mounts: Iterable[Path] = ()) -> None:
     """Write one uploaded file; folders that are missing are made.
 
+    Args:
+        mounts: Where links may lead: folders that are mounted there to be written to.
+
     Raises:
         AgentFailure: The name leads out of the work folder, or it cannot be written.
     """

@@ -19,23 +19,25 @@ from . import problems
 from .auth import KeyPair
 from .core import GROUP, GROUP_ID, Core, answer, json_body, keypair, params
 from .problems import Problem
-from .vfolders import HOST, READY, TRASHED, FolderRecord, InvitationRecord
+from .vfolders import HOST, READY, TRASHED, FolderRecord
 
 _PERMISSIONS = ("ro", "rw", "wd")
 
 
-def _record(core: Core, request: web.Request) -> FolderRecord:
+def found(core: Core, request: web.Request) -> FolderRecord:
+    """Return the folder that the request's path names."""
     return core.folders.find(request.match_info["folder"], keypair(request))
 
 
 def _writable(core: Core, request: web.Request) -> FolderRecord:
-    record = _record(core, request)
+    record = found(core, request)
     if core.folders.permission(record, keypair(request)) == "ro":
         raise problems.forbidden("You cannot write to this virtual folder.")
     return record
 
 
-def _own(core: Core, request: web.Request, record: FolderRecord) -> FolderRecord:
+def own(core: Core, request: web.Request, record: FolderRecord) -> FolderRecord:
+    """Return the folder, which must be the caller's own."""
     if record.owner != keypair(request).user_id:
         raise problems.forbidden("Cannot change the vfolder that is not owned by you.")
     return record
@@ -130,7 +132,7 @@ async def identify(core: Core, request: web.Request) -> web.Response:
 
 async def describe(core: Core, request: web.Request) -> web.Response:
     """Tell all about a folder."""
-    record = _record(core, request)
+    record = found(core, request)
     count, size = await asyncio.to_thread(_used, core.folders.place(record))
     told = item(core, keypair(request), record)
     kept = ("name", "id", "quota_scope_id", "host", "status")
@@ -164,7 +166,7 @@ async def _by_id(core: Core, request: web.Request, *statuses: str) -> FolderReco
     word = str(body.get("id") or body.get("vfolder_id") or "").replace("-", "")
     for record in core.folders.of(keypair(request)):
         if word == record.hex and record.status in statuses:
-            return _own(core, request, record)
+            return own(core, request, record)
     raise problems.not_found("No such virtual folder.", "vfolder_read_not-found", data=word)
 
 
@@ -180,7 +182,7 @@ async def delete_by_name(core: Core, request: web.Request) -> web.Response:
     """Delete a folder for good, as older servers do."""
     if core.release.download != "get":
         raise problems.method_not_allowed()
-    await _remove(core, _own(core, request, _record(core, request)))
+    await _remove(core, own(core, request, found(core, request)))
     return web.Response(status=204)
 
 
@@ -206,7 +208,7 @@ async def _remove(core: Core, record: FolderRecord) -> None:
 
 
 async def rename(core: Core, request: web.Request) -> web.Response:
-    record = _own(core, request, _record(core, request))
+    record = own(core, request, found(core, request))
     name = str((await json_body(request)).get("new_name", ""))
     core.folders.check_name(name, keypair(request))
     record.name = name
@@ -243,7 +245,7 @@ def _storage_refused() -> Problem:
 
 async def files(core: Core, request: web.Request) -> web.Response:
     """List a folder in a folder."""
-    record = _record(core, request)
+    record = found(core, request)
     path = str((await params(request)).get("path") or ".")
     try:
         items = await asyncio.to_thread(_entries, inside(core, record, path))
@@ -343,91 +345,4 @@ async def remove_files(core: Core, request: web.Request) -> web.Response:
                 await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
         else:
             place.unlink(missing_ok=True)
-    return answer({"msg": ""})
-
-
-# -- sharing ----------------------------------------------------------------------------------
-
-
-async def invite(core: Core, request: web.Request) -> web.Response:
-    """Offer a folder to users, who accept it or not."""
-    body = await json_body(request)
-    record, who = _own(core, request, _record(core, request)), keypair(request)
-    wanted = [str(each) for each in body.get("user_ids") or body.get("emails") or ()]
-    known = {each.user_id for each in core.gate.keypairs()} - {who.user_id}
-    asked = [each for each in wanted if each in known]
-    if not asked:
-        raise problems.not_found(
-            "No such virtual folder.",
-            "vfolder_read_not-found",
-            "No users found with the provided emails.",
-        )
-    permission = str(body.get("perm") or body.get("permission") or "rw")
-    offered = core.folders.invitations
-    pending = {each.invitee for each in offered if each.folder == record.id}
-    new = [each for each in asked if each not in pending | set(record.shared)]
-    offered += [InvitationRecord(record.id, who.user_id, each, permission) for each in new]
-    core.folders.save()
-    return answer({"invited_ids": new}, status=201)
-
-
-async def share(core: Core, request: web.Request) -> web.Response:
-    """Only project folders can be shared without asking, and here everybody has those anyway."""
-    record = _record(core, request)
-    if record.group is None:
-        raise problems.not_found(
-            "No such virtual folder.",
-            "vfolder_read_not-found",
-            "Only project folders are directly sharable.",
-        )
-    emails = (await json_body(request)).get("emails") or []
-    return answer({"shared_emails": emails}, status=201)
-
-
-async def leave(core: Core, request: web.Request) -> web.Response:
-    record, who = _record(core, request), keypair(request)
-    if record.owner == who.user_id:
-        raise problems.invalid_params("Cannot leave a vfolder that is owned by you.")
-    record.shared.pop(who.user_id, None)
-    core.folders.save()
-    return answer({"msg": ""})
-
-
-async def invitations(core: Core, request: web.Request) -> web.Response:
-    who = keypair(request).user_id
-    sent = request.path.endswith("list-sent")
-    names = {each.id: each.name for each in core.folders.records}
-    return answer(
-        {
-            "invitations": [
-                {
-                    "id": each.id,
-                    "inviter": each.inviter,
-                    "invitee": each.invitee,
-                    "perm": each.perm,
-                    "state": "pending",
-                    "created_at": each.created_at,
-                    "modified_at": "None",
-                    "vfolder_id": each.folder,
-                    "vfolder_name": names[each.folder],
-                }
-                for each in core.folders.invitations
-                if who == (each.inviter if sent else each.invitee)
-            ]
-        }
-    )
-
-
-async def answer_invitation(core: Core, request: web.Request) -> web.Response:
-    body, who = await json_body(request), keypair(request).user_id
-    for each in core.folders.invitations:
-        if each.id == body.get("inv_id") and who in (each.invitee, each.inviter):
-            break
-    else:
-        raise problems.not_found("No such vfolder invitation.", "vfolder-invitation_read_not-found")
-    core.folders.invitations.remove(each)
-    if request.path.endswith("accept") and who == each.invitee:
-        record = next(one for one in core.folders.records if one.id == each.folder)
-        record.shared[who] = each.perm
-    core.folders.save()
     return answer({"msg": ""})

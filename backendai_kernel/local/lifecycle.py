@@ -182,6 +182,7 @@ class Lifecycle:
             exit_codes=self._release.exit_codes,
             keeps_steps=self._keeps_steps,
             mounts=wanted.mounts,
+            read_only=wanted.read_only,
         )
 
     async def _run_batch(self, record: SessionRecord, container: Container, command: str) -> None:

@@ -23,6 +23,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from . import readonly
 from .batch import Batch
 from .interpreter import NO_INTERPRETER, Interpreter, NoInterpreter, NoPython
 from .processes import MARK, end_all
@@ -165,7 +166,11 @@ def main() -> None:
     parser.add_argument("--python", required=True, help="interpreter of the session's image")
     parser.add_argument("--patience", type=float, required=True, help="seconds for the interpreter")
     parser.add_argument("--exit-codes", action=argparse.BooleanOptionalAction, default=True)
+    readonly.add_words(parser)
     given = parser.parse_args()
+    if not readonly.protect(given.read_only):
+        places = ", ".join(map(str, given.read_only))
+        print(f"Not enforced on this computer: {places} to be read only.", flush=True)  # noqa: T201 -- the container's log
     os.set_inheritable(given.link, False)
     link = Link(socket.socket(fileno=given.link))
     status = 1

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from .coderunner import AgentFailure
+from .readonly import words_for
 
 SSHD = "sshd"
 SSHD_PORT = 2200
@@ -31,16 +32,24 @@ class Sshd:
     Args:
         folder: Of the container, for its socket.
         modules: ``sys.path`` as JSON.
+        read_only: Folders that it may not write to.
     """
 
     def __init__(
-        self, folder: Path, work: Path, environ: Mapping[str, str], modules: str, log: BinaryIO
+        self,
+        folder: Path,
+        work: Path,
+        environ: Mapping[str, str],
+        modules: str,
+        log: BinaryIO,
+        read_only: Sequence[Path] = (),
     ) -> None:
         self._socket = folder / "sshd.sock"
         self._work = work
         self._environ = environ
         self._modules = modules
         self._log = log
+        self._words = [f"--socket={self._socket}", *words_for(read_only)]
         self._starting = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
 
@@ -58,7 +67,7 @@ class Sshd:
 
     async def _spawn(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-c", _START, self._modules, f"--socket={self._socket}"),
+            *(sys.executable, "-I", "-c", _START, self._modules, *self._words),
             cwd=self._work,
             env=dict(self._environ),
             stdin=subprocess.DEVNULL,

@@ -41,6 +41,7 @@ class Wanted:
     tag: str = ""
     priority: int = 10
     mounts: Mapping[str, Path] = field(default_factory=dict)
+    read_only: tuple[Path, ...] = ()
 
 
 @dataclass(eq=False)

@@ -20,6 +20,8 @@ from typing import Any
 
 import asyncssh
 
+from . import readonly
+
 USER = "work"
 _CHUNK = 64 * 2**10
 _HUNG_UP = 129  # exit status of a shell whose terminal went away, as a signal's
@@ -242,6 +244,8 @@ def main() -> None:
     """Read the command line and serve."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--socket", type=Path, required=True)
+    readonly.add_words(parser)
     options = parser.parse_args(sys.argv[1:])
+    readonly.protect(options.read_only)
     os.umask(0o022)
     asyncio.run(serve(options.socket, Path.cwd()))

@@ -55,7 +55,7 @@ async def _save(core: Core, container: Container, part: BodyPartReader) -> None:
             container.spec.work,
             name,
             bytes(data),
-            container.spec.mounts.values(),
+            set(container.spec.mounts.values()) - set(container.spec.read_only),
         )
     except AgentFailure as exc:
         raise problems.agent_failed(core.release, str(exc)) from exc

@@ -32,7 +32,12 @@ _RESERVED = re.compile(r"^\.(terminfo|jupyter|tmux\.conf|ssh|[^.]*rc|[^.]*_profi
 
 @dataclass
 class FolderRecord:
-    """One folder; ``shared`` is e-mail address → permission of who has accepted it."""
+    """One folder.
+
+    Attributes:
+        shared: E-mail address → permission of who has accepted it; of a project's folder, which
+            everybody has, who has another permission than the folder's.
+    """
 
     name: str
     owner: str
@@ -99,8 +104,10 @@ class Folders:
 
     def permission(self, record: FolderRecord, who: KeyPair) -> str:
         """Return what somebody may do with a folder: ``ro``, ``rw`` or ``wd``."""
-        if record.owner == who.user_id or record.group is not None:
+        if record.owner == who.user_id:
             return record.permission
+        if record.group is not None:
+            return record.shared.get(who.user_id, record.permission)
         return record.shared[who.user_id]
 
     def find(self, word: str, who: KeyPair) -> FolderRecord:
@@ -163,8 +170,13 @@ class Folders:
         self.records.append(record)
         self.save()
 
-    def mounts(self, config: dict[str, Any], who: KeyPair) -> dict[str, Path]:
-        """Return where in a session which folders are to be: path below its home → place here.
+    def mounts(
+        self, config: dict[str, Any], who: KeyPair
+    ) -> tuple[dict[str, Path], tuple[Path, ...]]:
+        """Return where in a session which folders are to be, and which may only be read there.
+
+        The first is path below its home → place here. To be read only are those of which the user
+        has no more, and those that ``mount_options`` wants so.
 
         Raises:
             Problem: There is no such folder (404), or it cannot be there (400).
@@ -174,7 +186,9 @@ class Folders:
         targets = {**(config.get("mountMap") or {}), **(config.get("mount_map") or {})}
         ids = {str(each): each for each in config.get("mount_ids") or ()}
         targets |= config.get("mount_id_map") or {}
+        options = config.get("mount_options") or {}
         found: dict[str, Path] = {}
+        read_only: dict[Path, None] = {}
         for word in [*map(str, config.get("mounts") or ()), *ids]:
             name, _, inner = word.partition("/")
             try:
@@ -187,10 +201,15 @@ class Folders:
             if not place.resolve().is_relative_to(self.place(record).resolve()):
                 raise problems.invalid_params(f"{word} leads out of the virtual folder.")
             found[inside] = place
+            asked = (options.get(word) or options.get(name) or {}).get("permission")
+            if "ro" in (asked, self.permission(record, who)):
+                read_only[place] = None
         for record in self.of(who):  # a leading dot means that every session has it
             if record.name.startswith(".") and record.status == READY:
                 found.setdefault(record.name, self.place(record))
-        return found
+                if self.permission(record, who) == "ro":
+                    read_only[self.place(record)] = None
+        return found, tuple(read_only)
 
 
 def _below_home(target: str) -> str:

@@ -74,6 +74,8 @@ FILE_ROWS = [
     Row("vfolder rename data data-2", has("data-2 now")),
     fails("vfolder info data", NotFound, "Did you mean data-2?"),
     Row("vfolder share shared somebody@example.com --permission ro", has("Shared shared (ro)")),
+    Row("vfolder unshare shared somebody@example.com", has("no longer shared with somebody")),
+    fails("vfolder unshare data-2 somebody@example.com", NotFound, "Only project folders"),
     fails("vfolder share data-2 nobody@example.com", NotFound, "No users found"),
     fails("vfolder leave data-2", Exception, "owned by you"),
     Row("vfolder invitations", has("Nobody offers")),

@@ -59,15 +59,15 @@ class CommandLine:
             *words,
             cwd=self.folder,
             env=self._environ,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
 
-    async def __call__(self, *words: str) -> Ended:
+    async def __call__(self, *words: str, says: str = "") -> Ended:
         process = await self.start(*words)
         async with asyncio.timeout(60):
-            out, err = await process.communicate()
+            out, err = await process.communicate(says.encode())
         assert process.returncode is not None
         return Ended(process.returncode, out.decode(), err.decode())
 
