@@ -13,6 +13,9 @@ from .client import Client
 from .config import LOCAL, Config, state_dir
 from .errors import BackendError, ConfigError
 
+if TYPE_CHECKING:
+    from .local.discovery import Endpoint
+
 _SWEEP_EVERY = 60.0  # seconds
 _SWEEP_ENDS_WITHIN = 1.0  # … that a short command waits for the first look
 
@@ -60,9 +63,6 @@ class TidyClient(Client):
                 await sweep(self, place)
             self._has_looked.set()
             await asyncio.sleep(_SWEEP_EVERY)
-
-if TYPE_CHECKING:
-    from .local.discovery import Endpoint
 
 
 async def open_client(
