@@ -39,12 +39,13 @@ async def replace_interpreter(session: ComputeSession) -> None:
     if run is None:
         await session.restart()
         return
+    before = session.hello.get("interpreter")
     if not await _restart_container(session, run):
         await _ask_from_outside(session)
     try:
         async with asyncio.timeout(_LIMIT):
             await session.prepare()
-            while session.hello and not session.hello.get("is_first"):
+            while before is not None and session.hello.get("interpreter") == before:
                 await asyncio.sleep(0.5)  # it is the old one still, on its way out
                 await session.prepare()
     except TimeoutError:

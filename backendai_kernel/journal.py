@@ -39,6 +39,7 @@ class Head:
         key: Name of the request in the session's interpreter.
         nonce: What that interpreter was given to mark its envelopes.
         count: Number of the cell.
+        parent: Header of the front end's request, for what comes of it when this process is gone.
     """
 
     session_id: str
@@ -48,6 +49,7 @@ class Head:
     count: int
     code: str = ""
     began: float = 0.0
+    parent: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,9 +262,9 @@ def _entry(path: Path) -> Entry | None:
     head, have, is_over, is_cut = None, dict[str, int](), False, False
     for line in _lines(path):
         if head is None:
-            if not set(Head.__slots__) <= set(line):
+            if not set(Head.__slots__) - {"parent"} <= set(line):
                 return None
-            head = Head(**{name: line[name] for name in Head.__slots__})
+            head = Head(**{name: line[name] for name in Head.__slots__ if name in line})
         elif "said" in line:
             have = line["have"]
             is_over = any(item[0] == "end" for item in line["said"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -15,10 +16,11 @@ from .pace import Pace
 from .protocol import calls, envelope
 from .protocol.envelope import Decoder, Message
 from .protocol.run import Event, RunState, Text
-from .run import HELD_BY_ANOTHER, INTERRUPT_FIRST, SETTLE, Run, collect, exit_code
+from .run import INTERRUPT_FIRST, SETTLE, Run, collect, exit_code
 
 _NO_INTERPRETER = 127  # exit code of every run where no interpreter came up (surprise 11)
 _HELD = 10.0  # seconds without an answer that mean that another run holds the session
+_PERHAPS_ASKS = 2  # silent answers after an interrupt that may mean that the run waits for input
 _RESTART_PAUSE = 1.0  # seconds in which nothing is sent to an interpreter that is being replaced
 _RESTART_LIMIT = 60.0  # seconds for an interpreter to come back
 
@@ -157,8 +159,10 @@ class ComputeSession:
         state.have.update(have)
         return Run(self, state, key=key)
 
-    async def take_over(self, run_id: str, *, asks: bool = False) -> None:
+    async def take_over(self, run_id: str, *, asks: bool = False) -> bool:
         """Bring a run to its end that another process began and left, if it still goes on.
+
+        It is interrupted. Of a run whose key is known `resume` brings the output, too.
 
         An empty ``query`` under its id is answered with the rest of it, or frees the queue of a run
         that has ended (recordings 19, 23, 27). A poll that the other process had sent may still be
@@ -168,8 +172,10 @@ class ComputeSession:
             asks: It waits for input; the server says so only once, and an interrupt does not end
                 it (API reference 10.6).
 
+        Returns:
+            False: it takes no notice of an interrupt for 10 s.
+
         Raises:
-            RunLost: It takes no notice of an interrupt for 10 s, or the session is gone.
             ConnectError, APIError, ProtocolError: As `Client.send`.
         """
         mode = "input" if asks else "query"
@@ -178,14 +184,18 @@ class ComputeSession:
                 await self.interrupt()
                 if asks:
                     await asyncio.sleep(INTERRUPT_FIRST)
-                while True:
+                for attempt in itertools.count(1):
                     answer = await self.client.send(calls.execute(self.id, run_id, mode))
                     if answer.status is RunStatus.FINISHED:
                         await asyncio.sleep(SETTLE)  # for queries of ours that came too late
-                        return
-                    mode = "input" if answer.status is RunStatus.WAITING_INPUT else "query"
+                        return True
+                    # The answer that said that it waits may have been lost with its client: then it
+                    # is said no more, and an empty line is what such a run lacks (10.6).
+                    waits = answer.status is RunStatus.WAITING_INPUT or attempt == _PERHAPS_ASKS
+                    mode = "input" if waits else "query"
         except TimeoutError:
-            raise RunLost(HELD_BY_ANOTHER) from None
+            pass
+        return False
 
     async def interrupt(self) -> None:
         """Interrupt whatever runs in the session; harmless when nothing does (recording 22)."""

@@ -15,6 +15,7 @@ from .errors import APIError, BackendError, ConnectError, NotFound, RunLost, Ses
 from .model import Created, SessionStatus
 from .protocol import calls
 from .quota import Verdict, why_creating, why_pending
+from .run import HELD_BY_ANOTHER
 from .session import ComputeSession, destroy
 
 _ATTEMPTS = 2  # sessions made before an image without an interpreter is given up
@@ -97,12 +98,16 @@ class Left:
         run_id: Id of a run that may still go on, ``""`` for none.
         asks: The run waits for input.
         is_planned: The kernel was restarted: its variables are to be gone.
+        key: What that run is called in the session's interpreter, ``""`` for nothing, …
+        nonce: … which was given this one.
     """
 
     session_id: str = ""
     run_id: str = ""
     asks: bool = False
     is_planned: bool = False
+    key: str = ""
+    nonce: str = ""
 
 
 Resume = Callable[[ComputeSession, Left], Awaitable[None]]
@@ -212,7 +217,8 @@ async def _resolved(client: Client, request: Request) -> Mapping[str, Decimal]:
 
 
 async def _take_over(session: ComputeSession, left: Left) -> None:
-    await session.take_over(left.run_id, asks=left.asks)
+    if not await session.take_over(left.run_id, asks=left.asks):
+        raise RunLost(HELD_BY_ANOTHER)
 
 
 def _session(client: Client, created: Created, name: str) -> ComputeSession:

@@ -70,6 +70,7 @@ class Cell:
         silent: bool = False,
         *,
         relay: Callable[[Message], None] = lambda message: None,
+        parent: Mapping[str, Any] | None = None,
     ) -> None:
         """Prepare.
 
@@ -78,6 +79,7 @@ class Cell:
             relay: Takes comm messages, and what belongs to another request than this cell.
             ask: Asks the front end for a line; ``None`` when it can give none.
             silent: No results are shown, and no card.
+            parent: Header of the front end's request.
         """
         self._portal = portal
         self._lane = lane
@@ -86,6 +88,7 @@ class Cell:
         self._silent = silent
         self._relay = relay
         self._origin = ""
+        self._parent = parent
         self._loop = asyncio.get_running_loop()
         self._work: Future[None] | None = None
         self._is_running_code = False
@@ -114,6 +117,8 @@ class Cell:
         try:
             if not self._lane.is_open:
                 await self._open()
+            elif not self._silent and (note := self._lane.take_resumed()):
+                self._say(f"[{note}]\n")
             translator.plain = self._lane.is_plain
             await self._execute(code, head, translator)
         except BackendError as exc:
@@ -205,7 +210,7 @@ class Cell:
         self._is_running_code = True
         self._lane.journal.is_cut = False
         self._work = self._portal.start(
-            self._lane.execute(code, head, queue.put, answer, queue.room)
+            self._lane.execute(code, head, queue.put, answer, queue.room, parent=self._parent)
         )
         try:
             await asyncio.wrap_future(self._work)
@@ -271,7 +276,7 @@ class Cell:
         self._offers = self._offers or self._interrupts > 2
         if work is None:
             return
-        if not self._is_running_code or self._interrupts > 1:
+        if self._interrupts > 1 or not (self._is_running_code or self._lane.is_taking_up):
             work.cancel()
             return
         sent = self._portal.start(self._lane.interrupt())

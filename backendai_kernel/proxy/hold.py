@@ -16,24 +16,36 @@ from ..client import Client
 from ..connect import open_client
 from ..errors import APIError, BackendError, ConnectError
 from ..expiry import Deadline, warning
-from ..journal import Journal
+from ..journal import Entry, Journal
 from ..leases import Lease, hint, left_behind, sign
-from ..protocol.run import Text
+from ..protocol.envelope import Message
+from ..protocol.run import Contact, Event, Finished, Text
 from ..session import ComputeSession, destroy
 from ..slots import parse_words
 from ..sshkeys import Place, forget_ended
-from ..start import Progress, Request, start_session
+from ..start import Left, Progress, Request, start_session
 from .kept import KeptNote
 from .resume import resume
 from .upkeep import Upkeep
 from .wish import Publish, Wish
 
 _RESUMED = "The kernel was started again; its session has kept all variables."
-_MISSED = " A cell was running: `%bai replay` shows all of its output."
+_MISSED = (
+    " Cell {count} went on meanwhile: where its output is not shown under it, `%bai replay {count}` "
+    "shows all of it."
+)
 _RESTART_PAUSE = 0.7  # seconds: the old interpreter is gone after 0.6, or stays
 _LEAVING = 1.0  # seconds for the code of a cell to end, when the kernel is restarted under it
 _FIRST_AGAIN = 1.0  # seconds until a lost event stream is opened again, doubled up to …
 _LONGEST_AGAIN = 60.0
+
+
+_GOES_ON = (
+    "A cell that ran when the kernel was started again goes on; this one waits for its end. "
+    "Interrupt ends both."
+)
+
+OnLeft = Callable[[Entry], Publish]
 
 
 class SessionHold(ABC):
@@ -49,6 +61,7 @@ class SessionHold(ABC):
         on_late: Publish = lambda event: None,
         on_end: Callable[[], None] = lambda: None,
         lease: Lease | None = None,
+        on_left: OnLeft = lambda entry: lambda event: None,
     ) -> None:
         """Prepare; nothing is sent.
 
@@ -57,6 +70,8 @@ class SessionHold(ABC):
             lease: Of the session's name, where this process has begun to hold it.
             on_late: Takes what comes of a request that is over.
             on_end: Called when the session is gone, and with it all that it held.
+            on_left: Told a cell that outlived the kernel before this one, returns what takes the
+                rest of its output.
         """
         self.wish = wish
         self.client: Client | None = None
@@ -69,10 +84,14 @@ class SessionHold(ABC):
         self._ended: str | None = None
         self._on_late = on_late
         self._on_end = on_end
+        self._on_left = on_left
+        self._left: ComputeSession | None = None  # whose run of before is brought to its end
+        self._taking: asyncio.Task[None] | None = None
+        self._missed = 0  # number of the cell that has gone on without its kernel
         self._following: asyncio.Task[None] | None = None
         self._kept = KeptNote(environ, wish.name)
         self.journal = Journal(environ, wish.name)
-        self._resumed = ""
+        self._resumed = False
         self._is_hinted = False
         self._begun_id = ""  # of the last session that was had, or nearly so
         self._lease = lease or Lease(environ, wish.name)
@@ -89,6 +108,8 @@ class SessionHold(ABC):
 
     async def open(self, on_progress: Callable[[Progress], None]) -> None:
         """Have a session whose interpreter is ours alone; see `start_session` for the errors."""
+        if self.is_taking_up:
+            on_progress(Progress("STARTING PYTHON", self._begun_id, _GOES_ON))
         async with self._opening:
             if self.session is not None:
                 return
@@ -125,19 +146,84 @@ class SessionHold(ABC):
                 self.wish.name,
                 on_progress=progress,
                 left=left,
-                resume=None if left.is_planned else partial(resume, self.journal),
+                resume=self._resume,
             )
+            self._left = None
             is_ours = session.id == left.session_id and not session.is_fresh
             if is_ours and not left.is_planned:  # the kernel was killed: it goes on
-                self._resumed = _RESUMED + (_MISSED if left.run_id else "")
+                self._resumed = True
             elif not session.is_fresh:  # the kernel was restarted: its variables are to be gone
                 on_progress(Progress("RESTARTING", session.id))
                 await session.restart()
-            self.session, self._ended = session, None
-            self._kept.write(session.id)
-            session.on_run = partial(self._kept.write, session.id)
-            self._watching = asyncio.create_task(self._watch(self.client, session))
-            self.upkeep.begin(self.client, session.id)
+            self._begin(self.client, session)
+
+    def _begin(self, client: Client, session: ComputeSession) -> None:
+        """Have the session, from now on."""
+        self.session, self._ended = session, None
+        self._kept.write(session.id)
+        session.on_run = partial(self._note_run, session)
+        self._watching = asyncio.create_task(self._watch(client, session))
+        self.upkeep.begin(client, session.id)
+
+    def _note_run(
+        self, session: ComputeSession, run_id: str, asks: bool, *, is_planned: bool = False
+    ) -> None:
+        key = session.running.key if run_id and session.running is not None else ""
+        nonce = session.decoder.nonce if key else ""
+        self._kept.write(session.id, run_id, asks, is_planned=is_planned, key=key, nonce=nonce)
+
+    # -- after a kernel that was killed -------------------------------------------------------
+
+    async def take_up(self) -> None:
+        """Bring the run to its end that a killed kernel left, before a cell asks for the session.
+
+        Nothing is done where there is none, or its session does not run any more: then the first
+        cell has one started, as ever.
+
+        Raises:
+            ConfigError, RunLost, ConnectError, APIError, ProtocolError: As `open`; the first cell
+                tries it again.
+        """
+        async with self._opening:
+            left = self._kept.read()
+            if self.session is not None or not left.run_id or left.is_planned:
+                return
+            self._taking = asyncio.current_task()
+            try:
+                if self.client is None:
+                    self.client = await open_client(self._environ, cwd=self._cwd)
+                session = ComputeSession(self.client, left.session_id, self.wish.name, is_new=False)
+                seen = await session.look()
+                if seen is None or not seen.status.is_running:
+                    return
+                sign(self._lease, self.client.config, self.wish.image, self._environ)
+                self._begun_id = session.id
+                self._lease.note_session(session.id)
+                await self._resume(session, left)
+                await session.prepare()
+                self._left, self._resumed = None, not session.is_fresh
+                self._begin(self.client, session)
+            finally:
+                self._taking = None
+
+    @property
+    def is_taking_up(self) -> bool:
+        """A run of before is brought to its end, and the session cannot be used yet."""
+        return self._left is not None and self._opening.locked()
+
+    async def _resume(self, session: ComputeSession, left: Left) -> None:
+        self._left = session
+        await resume(self.journal, session, left, self._note_left)
+
+    def _note_left(self, entry: Entry) -> Publish:
+        publish = self._on_left(entry)
+
+        def note(event: Event | Message) -> None:
+            if not isinstance(event, Finished | Contact):
+                self._missed = entry.head.count
+            publish(event)
+
+        return note
 
     def left_run(self) -> bool:
         """Tell whether a kernel process before this one has left a run that may still go on."""
@@ -146,8 +232,15 @@ class SessionHold(ABC):
     def take_note(self) -> str:
         """Return, once, what is worth a sentence when the session is there."""
         is_told, self._is_hinted = self._is_hinted, True
-        resumed, self._resumed = self._resumed, ""
-        return resumed or ("" if is_told else hint(left_behind(self._environ)))
+        return self.take_resumed() or ("" if is_told else hint(left_behind(self._environ)))
+
+    def take_resumed(self) -> str:
+        """Return, once, what a kernel that was started again has to say of it."""
+        is_resumed, self._resumed = self._resumed, False
+        missed, self._missed = self._missed, 0
+        if not is_resumed:
+            return ""
+        return _RESUMED + (_MISSED.format(count=missed) if missed else "")
 
     def _beat(self) -> None:
         if self._lease.is_held:
@@ -170,7 +263,7 @@ class SessionHold(ABC):
 
     async def close(self, *, restart: bool) -> None:
         """Restart the interpreter for the next kernel process, or end what this one started."""
-        for task in (self._watching, self._following):
+        for task in (self._watching, self._following, self._taking):
             if task is not None:
                 task.cancel()
         self.upkeep.stop()
@@ -184,14 +277,12 @@ class SessionHold(ABC):
 
     async def _leave_to_next(self) -> None:
         """Keep the session for the next kernel process, and begin to give it a new interpreter."""
+        if self.is_taking_up:  # to leave it may take more time than there is
+            self._note_leaving()
         async with self._opening:  # a start that was cancelled ends its session first
-            session = self.session
+            pass
+        session = self._note_leaving()
         running = session.running if session is not None else None
-        if self._begun_id:
-            leave = partial(self._kept.write, self._begun_id, is_planned=True)
-            leave(running.run_id if running is not None else "")
-            if session is not None:
-                session.on_run = leave
         if session is not None and running is not None:
             try:
                 async with asyncio.timeout(_LEAVING), session.turn:
@@ -205,6 +296,16 @@ class SessionHold(ABC):
             # Begun now, it is done when the next process comes; that one makes sure.
             await session.execute_anew()
             await asyncio.sleep(_RESTART_PAUSE)  # nobody may speak to the old one meanwhile
+
+    def _note_leaving(self) -> ComputeSession | None:
+        session = self.session or self._left
+        if session is not None:
+            running, leave = session.running, partial(self._note_run, session, is_planned=True)
+            leave(running.run_id if running is not None else "", False)
+            session.on_run = leave
+        elif self._begun_id:
+            self._kept.write(self._begun_id, is_planned=True)
+        return session
 
     async def _end_session(self) -> None:
         """End the session that was had here, or that the kernel before its restart had."""

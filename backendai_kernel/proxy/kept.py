@@ -40,19 +40,28 @@ class KeptNote:
             return Left()
         session_id, _, rest = text.strip().partition("\n")
         run_id, _, rest = rest.partition("\n")
-        state, _, planned = rest.partition("\n")
-        return Left(session_id, run_id, state == _ASKS, planned == _PLANNED)
+        state, _, rest = rest.partition("\n")
+        planned, _, rest = rest.partition("\n")
+        key, _, nonce = rest.partition("\n")
+        return Left(session_id, run_id, state == _ASKS, planned == _PLANNED, key, nonce)
 
     def write(
-        self, session_id: str, run_id: str = "", asks: bool = False, *, is_planned: bool = False
+        self,
+        session_id: str,
+        run_id: str = "",
+        asks: bool = False,
+        *,
+        is_planned: bool = False,
+        key: str = "",
+        nonce: str = "",
     ) -> None:
-        """Note what is there now; it takes microseconds, and every cell does it.
+        """Note what is there now, as `Left` has it; it takes microseconds, and every cell does it.
 
         Raises:
             OSError: The folder for what is kept cannot be written.
         """
         planned = _PLANNED if is_planned else ""
-        note = f"{session_id}\n{run_id}\n{_ASKS if asks else ''}\n{planned}"
+        note = f"{session_id}\n{run_id}\n{_ASKS if asks else ''}\n{planned}\n{key}\n{nonce}"
         if self._file is None:
             make_private(self._path.parent)
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)

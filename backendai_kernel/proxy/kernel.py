@@ -75,7 +75,7 @@ class BackendKernel(SessionsKernel):
         await maybe(super().kernel_info_request(stream, ident, parent))
         if not self._greeted:
             self._greeted = True
-            asyncio.get_running_loop().call_later(_PREPARE_AFTER, _import_client)
+            asyncio.get_running_loop().call_later(_PREPARE_AFTER, _prepare, self._take_up)
 
     # -- cells --------------------------------------------------------------------------------
 
@@ -128,6 +128,7 @@ class BackendKernel(SessionsKernel):
 
     async def _execute_remote(self, code: str, options: dict[str, Any], allow_stdin: bool) -> Reply:
         from .cell import Cell
+        from .relay import header_of
 
         if self.problem:
             return self._fail("ConfigError", self.problem)
@@ -142,6 +143,7 @@ class BackendKernel(SessionsKernel):
             self._asker() if allow_stdin else None,
             silent,
             relay=self._relay.deliver,
+            parent=header_of(self.get_parent("shell")),
         )
         head = {
             "origin": self._relay.remember(self.get_parent("shell")),
@@ -200,8 +202,9 @@ class BackendKernel(SessionsKernel):
 
     def _sender(self) -> Callable[[str, dict[str, Any]], None]:
         # The request is noted now: a comm message may become the kernel's parent meanwhile.
-        parent = self.get_parent("shell")
+        return self._sender_for(self.get_parent("shell"))
 
+    def _sender_for(self, parent: Any) -> Callable[[str, dict[str, Any]], None]:
         def send(kind: str, content: dict[str, Any]) -> None:
             assert self.session is not None
             self.session.send(
@@ -234,7 +237,7 @@ class BackendKernel(SessionsKernel):
             self._interrupt()
         elif self._handles:  # its code is about to begin
             self._interrupted_early = True
-        elif self._lane is not None and self._lane.is_open:
+        elif self._lane is not None and (self._lane.is_open or self._lane.is_taking_up):
             try:
                 await self._portal.run(self._lane.interrupt())
             except BackendError as exc:
@@ -334,13 +337,14 @@ class BackendKernel(SessionsKernel):
         self._portal.close(1.0)
 
 
-def _import_client() -> None:
-    """Import the client in a thread, so that the first cell need not wait for it."""
+def _prepare(go_on: Callable[[], None]) -> None:
+    """Import the client in a thread, so that the first cell need not wait for it; then *go_on*."""
 
     def work() -> None:
         from . import cell, lanes  # noqa: F401
 
         if "aiohttp" not in sys.modules:
             import aiohttp  # noqa: F401
+        go_on()
 
     threading.Thread(target=work, name="backendai-import", daemon=True).start()

@@ -56,12 +56,14 @@ class QueryLane(SessionHold):
     @property
     def is_held(self) -> bool:
         """Something runs in the session: a cell's code, what is left of one, or a callback."""
-        return bool(self.session and self.session.running)
+        session = self.session or self._left
+        return bool(session and session.running)
 
     @property
     def is_left_running(self) -> bool:
         """Code of a cell that is over goes on: it has not heeded its interrupt."""
-        return bool(self.session and self.session.endings)
+        session = self.session or self._left
+        return bool(session and session.endings)
 
     def _has_work(self) -> bool:
         return self.is_busy
@@ -76,6 +78,7 @@ class QueryLane(SessionHold):
         publish: Publish,
         ask: Ask,
         room: Callable[[], Awaitable[None]] = nowhere_full,
+        parent: Mapping[str, Any] | None = None,
     ) -> None:
         """Run code to its end.
 
@@ -84,6 +87,7 @@ class QueryLane(SessionHold):
             publish: Takes what comes of it.
             ask: Asks the front end for a line.
             room: Awaited before more is fetched, so that what *publish* takes does not pile up.
+            parent: Header of the front end's request, for a kernel process that comes after us.
 
         Raises:
             RunLost: The session has ended, before the code or under it; the next cell gets a new
@@ -102,7 +106,7 @@ class QueryLane(SessionHold):
                 self._run = run
                 run.on_contact = publish
                 run.on_answer = self.journal.answer
-                self._begin_entry(session, run, code, head)
+                self._begin_entry(session, run, code, head, parent or {})
                 try:
                     async for event in run:
                         if isinstance(event, InputRequest):
@@ -121,12 +125,19 @@ class QueryLane(SessionHold):
             raise lost from None
 
     def _begin_entry(
-        self, session: ComputeSession, run: Run, code: str, head: Mapping[str, Any]
+        self,
+        session: ComputeSession,
+        run: Run,
+        code: str,
+        head: Mapping[str, Any],
+        parent: Mapping[str, Any],
     ) -> None:
         now, nonce = time.time(), session.decoder.nonce
         count = int(head.get("count", 0))
         try:
-            self.journal.begin(Head(session.id, run.run_id, run.key, nonce, count, code, now))
+            self.journal.begin(
+                Head(session.id, run.run_id, run.key, nonce, count, code, now, parent)
+            )
         except OSError as exc:
             raise ConfigError(
                 f"The journal of this notebook cannot be written: {exc}.",
@@ -234,7 +245,7 @@ class QueryLane(SessionHold):
         if run is None:
             # A widget's callback may hold the interpreter, with a cell behind it or without; a run
             # that was left has been interrupted before.
-            session = self.session
+            session = self.session or self._left
             if session is not None and session.running is not None and not session.endings:
                 await session.running.interrupt()
             return False
@@ -249,7 +260,7 @@ class QueryLane(SessionHold):
         Raises:
             RunLost, ConnectError, APIError, ProtocolError: As `replace_interpreter`.
         """
-        await replace_interpreter(self._live_session())
+        await replace_interpreter(self._left or self._live_session())
         self.names, self._is_late = {}, False
         self._on_end()  # widgets had their other end in the old one
 

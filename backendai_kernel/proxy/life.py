@@ -37,6 +37,7 @@ class LivingKernel(RequestsKernel):
     _is_attached: bool
     _the_lane: Callable[[], QueryLane]
     _sender: Callable[[], Callable[[str, dict[str, Any]], None]]
+    _sender_for: Callable[[Any], Callable[[str, dict[str, Any]], None]]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -169,6 +169,16 @@ class _RemoteComm:
         self.target_name = target_name
 
 
+def header_of(parent: Any) -> dict[str, str]:
+    """Return the header of a request in texts, to be kept for what comes of it later."""
+    header = parent.get("header", {})
+    return {
+        name: value.isoformat() if hasattr(value, "isoformat") else str(value)
+        for name, value in header.items()
+        if name in ("msg_id", "msg_type", "session", "username", "version", "date")
+    }
+
+
 def comm_message(
     kind: str, content: dict[str, Any], metadata: dict[str, Any], buffers: list[Any]
 ) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from functools import partial
@@ -10,16 +11,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from traitlets import Dict, List, Unicode
 
-from ..errors import ConfigError
+from ..errors import BackendError, ConfigError
 from ..leases import name_of
 from ..portal import Portal
 from ..variables import read_mounts
 from .life import LivingKernel
 
 if TYPE_CHECKING:
+    from ..journal import Entry
     from ..session import ComputeSession
     from .lanes import QueryLane
-    from .wish import Wish
+    from .wish import Publish, Wish
 
 AnyLane = TypeVar("AnyLane", bound="QueryLane")
 
@@ -112,8 +114,35 @@ class SessionsKernel(LivingKernel):
             cwd=Path.cwd(),
             on_late=partial(self._from_portal, self._relay.deliver),
             on_end=partial(self._from_portal, self._relay.close_all),
+            on_left=self._show_left,
             **more,
         )
+
+    def _take_up(self) -> None:
+        """Go on, in the background, with what a kernel process that was killed has left."""
+        from .kept import KeptNote
+
+        left = KeptNote(os.environ, self._session_name()).read()
+        if left.run_id and not left.is_planned:
+            self._portal.start(self._take_up_run(self._the_lane()))
+
+    async def _take_up_run(self, lane: QueryLane) -> None:
+        try:
+            await lane.take_up()
+        except (BackendError, OSError) as exc:  # the first cell tries again, and says so
+            self.log.warning("What ran before cannot be gone on with yet: %s", exc)
+
+    def _show_left(self, entry: Entry) -> Publish:
+        """Return what shows the rest of a cell that outlived the kernel before this one."""
+        from .left import LeftCell
+        from .limit import output_limit
+
+        parent = {"header": dict(entry.head.parent)}
+        loop: asyncio.AbstractEventLoop = self.io_loop.asyncio_loop  # type: ignore[attr-defined]
+        send = self._sender_for(parent)
+        loop.call_soon_threadsafe(self._relay.remember, parent)
+        relay, limit = self._relay.deliver, output_limit(os.environ)
+        return LeftCell(entry, loop, send, relay, limit).publish
 
     def _the_lane(self) -> QueryLane:
         from .lanes import QueryLane

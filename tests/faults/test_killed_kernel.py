@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from tests.proxy.conftest import folder, notebook  # noqa: F401 -- fixtures
 from tests.proxy.frontend import environment_for, open_notebook
 
@@ -47,6 +49,63 @@ async def test_a_cell_that_outlives_its_kernel_is_shown_whole_by_the_next(notebo
     assert {p.stat().st_mode & 0o777 for p in folder_of_journal.iterdir()} == {0o600}
     assert folder_of_journal.stat().st_mode & 0o777 == 0o700
     assert folder_of_journal.parent.stat().st_mode & 0o777 == 0o700
+
+
+async def test_what_a_cell_says_after_its_kernel_was_killed_is_shown_under_it(notebook):  # noqa: F811
+    sign = str(notebook.folder / "ended")
+    await notebook.run("0")
+    cell = notebook.send(LINES.format(sign=sign) + "1/0")
+    await cell.until(lambda cell: "line 3\n" in cell.stdout)
+    notebook.process.kill()
+    await notebook.manager.provisioner.wait()
+    await notebook.restart()
+    await cell.until(lambda cell: cell.is_idle)  # without any other request
+    after = await notebook.run("kept")
+    silent = await notebook.run("kept")
+
+    lines = [int(line.split()[1]) for line in cell.stdout.splitlines()]
+    shown = [c["data"]["text/plain"] for c in cell.of("display_data")]
+    assert lines == sorted(set(lines))
+    assert lines[-25:] == list(range(15, 40))
+    assert shown[-2:] == ["shown 25", "shown 35"] and len(set(shown)) == len(shown)
+    assert [c["ename"] for c in cell.of("error")] == ["ZeroDivisionError"]
+    assert after.result == "'all of it'"
+    told = "".join([after.stderr, *after.cards])  # the card, where the cell has come early
+    assert "Cell 2 went on meanwhile" in told and "`%bai replay 2`" in told
+    assert silent.stderr == ""
+
+
+async def test_a_cell_that_outlives_its_kernel_is_waited_for_and_interrupted(notebook):  # noqa: F811
+    await notebook.run("x = 1")
+    cell = await notebook.started("import time\ntime.sleep(600)")
+    notebook.process.kill()
+    await notebook.manager.provisioner.wait()
+    cell.is_busy = False
+    await notebook.restart()
+    await cell.until(lambda cell: cell.is_busy)
+    waiting = notebook.send("'never'")
+    await waiting.until(lambda cell: any("goes on; this one waits" in card for card in cell.cards))
+    await notebook.interrupt()
+    await waiting.done()
+    await cell.until(lambda cell: cell.of("error"))
+
+    assert waiting.error[0] == "KeyboardInterrupt"
+    assert [c["ename"] for c in cell.of("error")] == ["KeyboardInterrupt"]
+    assert (await notebook.run("x")).result == "1"
+
+
+@pytest.mark.parametrize("journal", ["2g", "0"])
+async def test_a_question_of_a_killed_kernels_cell_keeps_nobody_waiting(manager, folder, journal):  # noqa: F811
+    environ = environment_for(manager, folder) | {"BACKENDAI_KERNEL_JOURNAL": journal}
+    async with open_notebook(folder, environ) as killed:
+        await killed.run("x = 1")
+        cell = killed.send("print('asks', flush=True)\ninput('who? ')")
+        await cell.until(lambda cell: cell.questions)
+        killed.process.kill()
+        await killed.manager.provisioner.wait()
+        await killed.restart()
+
+        assert (await killed.run("x")).result == "1"
 
 
 async def test_a_flood_is_cut_for_the_page_and_whole_in_the_journal(folder, manager):  # noqa: F811

@@ -131,13 +131,14 @@ async def test_a_restart_before_the_first_cell_asks_the_server_nothing(notebook,
 async def test_a_restart_over_code_that_ignores_interrupts_ends_in_a_usable_kernel(
     notebook, manager
 ):
-    await notebook.run("x = 1")
+    await notebook.run("x = 1; open('kept.txt', 'w').close()")
+    first = session_of(manager).id
     await notebook.started(DEAF)
     await notebook.restart()
-    cell = await notebook.run("'x' in dir()")
+    cell = await notebook.run("import os; 'x' in dir(), os.path.exists('kept.txt')")
 
-    assert cell.result == "False"
-    assert len(manager.registry.alive()) == 1
+    assert cell.result == "(False, True)"
+    assert session_of(manager).id == first
 
 
 # -- the end --------------------------------------------------------------------------------------

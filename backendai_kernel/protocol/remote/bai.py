@@ -7,6 +7,7 @@ import signal
 import struct
 import sys
 import threading
+import time
 
 import zmq
 
@@ -32,6 +33,7 @@ class Bai(Output, Requests):
         self.origins = {}  # id of a request here -> id of the cell or comm message there
         self.origin = ""
         self.late = []  # pairs of a nonce and an envelope's texts
+        self.name = "%d-%d" % (os.getpid(), time.time_ns())  # another one after an exec
         self.nonce = ""  # that of the client whose request runs, or ran last
         self.nonces = set()  # a notebook's, and those of commands that look in
         self.error = None  # the last one that this request has shown
@@ -182,8 +184,7 @@ def forget(shell):
 
 def main(shell, nonce):
     bai = getattr(shell, "_bai", None)
-    is_first = bai is None
-    is_fresh = is_first and len(shell.history_manager.input_hist_raw) <= 2
+    is_fresh = bai is None and len(shell.history_manager.input_hist_raw) <= 2
     forget(shell)
     if bai is not None and getattr(bai, "version", 0) != VERSION:
         bai.uninstall()  # of another release of the kernel proxy
@@ -202,7 +203,7 @@ def main(shell, nonce):
         {
             "version": VERSION,
             "is_fresh": is_fresh,
-            "is_first": is_first,
+            "interpreter": bai.name,
             "pid": os.getpid(),
             "mark": bai.mark(),
             "python": "%d.%d.%d" % sys.version_info[:3],
