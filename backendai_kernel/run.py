@@ -79,6 +79,7 @@ class Run:
         self._poll: asyncio.Task[RunAnswer] | None = None
         self._interrupted = False
         self._has_extra = False
+        self._may_go_on = False  # although nobody asks for it any more
         self._doubt = ""  # why it cannot be told how the code ended
         self._waiting: InputRequest | None = None
         self._asks = False  # as the session was told last
@@ -137,7 +138,7 @@ class Run:
                 await asyncio.sleep(SETTLE)
         finally:
             self.session.running = None
-            if self.is_over:
+            if self.is_over and not self._may_go_on:
                 self.session.on_run("", False)
             self.session.turn.release()
 
@@ -234,9 +235,10 @@ class Run:
             answer = await asyncio.shield(self._poll)
         except asyncio.CancelledError:
             raise
-        except BaseException:  # the poll itself failed: there is none to pick up any more
+        except BaseException as exc:  # the poll itself failed: there is none to pick up any more
             self._poll = None
             self._state.is_over = True
+            self._may_go_on = not isinstance(exc, RunLost)
             raise
         self._poll = None
         before = dict(self._state.have)
