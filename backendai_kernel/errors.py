@@ -252,6 +252,7 @@ _NEXT_STEPS = {  # words in the server's own detail → what to do
     "BACKEND_VFOLDER_MOUNTS.",
     "resource group": "`%bai resources` lists the scaling groups that you may use.",
     "project not found": "Name a project that you belong to.",
+    "requested not to reuse": "Choose another name, or leave out `--no-reuse`.",
 }
 
 

@@ -47,7 +47,7 @@ SENTENCES: dict[str, tuple[type[APIError], str, str]] = {
         Conflict,
         "Trying was refused: The session already exists but you requested not to reuse existing "
         "one.",
-        "",
+        "Choose another name, or leave out `--no-reuse`.",
     ),
     "no-coordinator": (
         ServerError,

@@ -90,6 +90,14 @@ def forbidden(msg: str) -> Problem:
     return Problem(403, "generic-forbidden", "Forbidden operation.", "api_generic_forbidden", msg)
 
 
+def no_such_project(name: str, release: Release) -> Problem:
+    """A project that is not the user's, as ``check-presets`` tells it (seen with 26.4.16)."""
+    if not release.error_codes:
+        return invalid_params("Unknown project")
+    msg = f"Project not found (name: {name})"
+    return Problem(404, "project-not-found", "Project not found.", "group_read_not-found", msg)
+
+
 def no_such_session(ref: str | None) -> Problem:
     msg = None if ref is None else f"Session (id={ref}) does not exist."
     return Problem(404, "object-not-found", "No such session.", "session_read_not-found", msg)

@@ -101,7 +101,7 @@ async def check_presets(core: Core, request: web.Request) -> web.Response:
     who = keypair(request)
     given = await json_body(request)
     if given.get("group") != GROUP:
-        raise problems.invalid_params("Unknown project")
+        raise problems.no_such_project(str(given.get("group")), core.release)
     free, remaining = _remaining(core, who)
     used = usage(r for r in core.registry if r.owner.access_key == who.access_key)
     allowed = {name: min(free[name], remaining.get(name, free[name])) for name in free}

@@ -127,7 +127,7 @@ def detach(asked: Asked) -> Facts:
     """Go back to the notebook's own session."""
     name = our_kernel(asked, "detach").detach_session()
     return Facts(
-        f"✓ This notebook's cells run in its own session again; {name} goes on without it.",
+        f"✓ This notebook's cells run in its own session again; {name} is left as it is.",
         (),
         data={"session": name},
     )

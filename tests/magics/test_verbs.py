@@ -108,7 +108,7 @@ ROWS = [
         lambda c: (c.value["status"], c.value["session"]) == ("RUNNING", "work"),
     ),
     Row("start python -t work", lambda c: c.value["session"] == "work"),
-    fails("start python -t work --no-reuse", Conflict, "already"),
+    fails("start python -t work --no-reuse", Conflict, "leave out `--no-reuse`"),
     fails("start nosuch -t nope", NotFound, "There is no image 'nosuch'"),
     fails("start pyton -t nope", NotFound, "Did you mean python"),
     fails("start python -t x", ConfigError, "is no name for a session"),
@@ -193,7 +193,7 @@ ROWS = [
         "resources", lambda c: c.value["cuda.shares"].used == c.value[2].used and len(c.value) == 3
     ),
     Row("resources --project default", has("cuda.shares")),
-    fails("resources -g nobody", APIError, "project"),
+    fails("resources -g nobody", NotFound, "Name a project that you belong to."),
     Row("panel", lambda c: "work" in repr(c.value) and "RESOURCE" in repr(c.value)),
     Row("panel resources", lambda c: "<table" in c.value._repr_html_()),
     fails("panel sesions", ConfigError, "invalid choice"),
