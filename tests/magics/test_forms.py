@@ -138,6 +138,17 @@ def test_sliders_go_as_far_as_what_is_left_and_presets_set_them(form):
     assert preset.value == ""
 
 
+def test_a_preset_that_is_not_free_is_refused(form):
+    slots = [{"name": "cpu", "label": "CPU", "step": 1, "most": 4, "left": "4"}]
+    presets = [{"name": "huge", "free": False, "slots": {"cpu": 64}}]
+    form.told({"offer": {"slots": slots, "presets": presets}})
+    labelled(form, "Preset").value = "huge"
+
+    assert "The preset huge is more than what is left now." in markup(form)
+    assert labelled(form, "Preset").value == "" and slider(form, "CPU").value == 1
+    assert "cpu=" not in lines(form)
+
+
 def test_the_search_leaves_the_images_that_match(form):
     image, search = labelled(form, "Newest first"), labelled(form, "Search")
     chosen = image.value
@@ -277,6 +288,28 @@ def test_a_form_costs_few_comms_and_all_of_them_go(connection):
 
     assert made < 80
     assert all(each.comm is None for each in form._made)
+
+
+def test_folders_come_and_go_and_what_is_checked_stays(alone, form, connection):
+    labelled(form, "data", w.Checkbox).value = True
+    connection.call(lambda client: vfolders.create_folder(client, "newer"))
+    alone._view_count = 1
+    alone._view_count = 0
+    until(lambda: alone.desk.busy == (), "it rests")
+    alone._view_count = 1
+    until(lambda: labelled_or_none(form, "newer"), "it has seen the new one")
+    there = connection.call(lambda client: vfolders.find_folder(client, "newer"))
+    connection.call(lambda client: vfolders.delete_folder(client, there))
+    alone._view_count = 0
+    until(lambda: alone.desk.busy == (), "it rests")
+    alone._view_count = 1
+    until(lambda: not labelled_or_none(form, "newer"), "what is in the trash is not offered")
+
+    assert labelled(form, "data", w.Checkbox).value
+
+
+def labelled_or_none(form: Form, label: str) -> object:
+    return any(getattr(each, "description", None) == label for each in controls(form.box))
 
 
 def test_it_rests_when_no_page_shows_it(alone, form):

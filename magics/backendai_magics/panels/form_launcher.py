@@ -232,6 +232,13 @@ class LauncherForm(Form):
         preset = self._presets.get(self._preset.value)
         if self.is_quiet or preset is None:
             return
+        if not preset["free"]:
+            with self.quietly():
+                change(self._preset, value="")
+            what = f"The preset {preset['name']} is more than what is left now."
+            self.show_problem({"message": what, "hint": "Set less below, or end a session."})
+            return
+        self.show_problem(None)
         with self.quietly():
             for slot, entry in self._amounts.items():
                 entry.is_touched = True

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from backendai_kernel import specs
+from backendai_kernel import specs, vfolders
 from backendai_kernel.errors import APIError, BackendError, ConfigError
 from backendai_kernel.model import Image
 from backendai_kernel.protocol import calls
@@ -74,12 +74,15 @@ class Launcher(Part):
             self.tell(choice=self._choice, offer=self._offer, progress=self._progress)
 
     async def wake(self) -> None:
+        is_read = False  # whenever it is opened: folders may have come and gone
         while True:
             try:
-                if self._choice is None:
+                if not is_read:
                     choice = await self.use(_read_choice)
-                    self._choice = choice
-                    self.tell(choice=choice)
+                    is_read = True
+                    if choice != self._choice:
+                        self._choice = choice
+                        self.tell(choice=choice)
                 offer = _offer(await self.use(lambda client: read_resources(client, None)))
                 if offer != self._offer:
                     self._offer = offer
@@ -239,16 +242,16 @@ async def _read_choice(client: Client) -> Message:
     """Return what a form offers that seldom changes: images, folders, scaling groups."""
     images = await client.send(calls.list_images())
     try:
-        folders = await client.send(calls.list_folders())
+        folders = await vfolders.list_folders(client)
     except APIError:
-        folders = ()  # a server without storage
+        folders = []  # a server without storage
     try:
         groups = await client.send(calls.list_scaling_groups(client.config.group))
     except APIError:
         groups = ()  # a project that has none: the server decides
     return {
         "images": [_image(image) for image in newest_first(images)],
-        "folders": sorted(folder.name for folder in folders),
+        "folders": sorted({folder.name for folder in folders}),
         "scaling_groups": [group.name for group in groups],
         "project": client.config.group,
     }
