@@ -13,7 +13,7 @@ from table import Row
 
 LENGTH = 1000  # characters of a line, its end included
 PRINTS = "line = 'x' * {}\nfor _ in range({}):\n    print(line)"
-MOST = 150.0  # MiB that a process may grow by
+MOST = 150.0  # MiB that kernel and manager may grow by
 
 
 class Watch:
@@ -76,7 +76,8 @@ def flood_rows(kernel: Frontend, state: Path, size: int) -> Iterator[Row]:
     assert cell.status == "ok"
     yield Row(f"{what}, s", "", f"{cell.seconds:.0f}", cell.seconds, None)
     for name, grown in watch.grown.items():
-        yield Row(f"… growth of the {name}, MiB", "", f"{grown:.0f}", grown, MOST)
+        target = MOST if name in ("kernel", "manager") else None
+        yield Row(f"… growth of the {name}, MiB", "", f"{grown:.0f}", grown, target)
     yield Row("… shown, 10⁶ characters", "", f"{len(cell.text) / 1e6:.0f}", len(cell.text), None)
     pace = len(cell.texts) / cell.seconds
     yield Row("… messages a second", "", f"{pace:.0f}", pace, 100)

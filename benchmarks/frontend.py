@@ -18,7 +18,7 @@ from jupyter_client.session import Session
 PLAIN = [sys.executable, "-m", "ipykernel_launcher", "-f"]
 OURS = [sys.executable, "-m", "backendai_kernel", "--profile", "python", "-f"]
 
-PATIENCE = 120.0  # seconds after which a measurement counts as failed
+PATIENCE = 300.0  # seconds without a message after which a measurement counts as failed
 _RECONNECT = 2  # milliseconds between two attempts to reach a kernel that is starting
 
 

@@ -53,7 +53,6 @@ class Bai(Output, Requests):
         self.shell.ask_exit = self.ask_exit
         for stream in self.streams:
             stream.flush_interval = FLUSH
-            self.pace(stream)
         if getattr(sys.breakpointhook, "__module__", "").split(".")[0] in DEBUGGERS:
             sys.breakpointhook = sys.__breakpointhook__
         self.wait_for_reader(True)
@@ -103,7 +102,6 @@ class Bai(Output, Requests):
         self.shell.__dict__.pop("ask_exit", None)
         for stream in self.streams:
             stream.__dict__.pop("flush_interval", None)
-            stream.__dict__.pop("write", None)
         threading.Thread.start = self.start_raw
         threading.Thread._bootstrap_inner = self.begin_raw
 

@@ -17,8 +17,7 @@ MARK = "#%bai:"
 PART = 256 * 1024  # bytes of a part, as they stand in a message
 LARGE = 64 * 1024  # letters of a text that is looked at before it is written as JSON
 NOTHING_TO_ESCAPE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
-TEXT = 64 * 1024  # characters of a stream message: of a flood, a thousand wait to be read
-PENDING = 4 * 1024 * 1024  # characters that are written before the writer waits for its sender
+TEXT = 2 * 1024 * 1024  # characters of a stream message: at most 8 of the 10 MiB that pass
 LATE = 4096  # messages kept for the next request
 NAMES = 2000  # names in a snapshot
 PACKETS = 8  # requests whose parts are kept until they are whole

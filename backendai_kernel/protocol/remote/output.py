@@ -1,6 +1,5 @@
 import base64
 import json
-import os
 import threading
 import zlib
 
@@ -48,34 +47,6 @@ class Output:
                 self.live.wake()
             else:
                 self.emit("stream", piece, parent)
-
-    def pace(self, stream):
-        """Have whoever writes faster than all of it can be sent wait, as before a full pipe.
-
-        ipykernel would keep the rest, whatever the memory.
-        """
-        write_raw, pending = stream.write, [0]
-
-        def write(string):
-            written = write_raw(string)
-            pending[0] += len(string)
-            if pending[0] >= PENDING:
-                pending[0] = 0
-                self.wait_until_sent(stream)
-            return written
-
-        stream.write = write
-
-    def wait_until_sent(self, stream):
-        sender = getattr(stream, "pub_thread", None)
-        thread = getattr(sender, "thread", None)
-        if thread is None or thread is threading.current_thread() or os.getpid() != self.pid:
-            return
-        sent = threading.Event()
-        sender.schedule(stream._flush)
-        sender.schedule(sent.set)
-        while not sent.wait(0.5) and thread.is_alive():
-            pass
 
     def emit(self, kind, content, parent=None, metadata=None, buffers=None):
         asked = request_id(thread_parent() or parent)
