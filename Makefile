@@ -21,6 +21,8 @@ PYTHON ?= $(shell for name in $(CANDIDATES); do \
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_BROWSER := $(VENV)/.ready-browser
+# Kernels of before and after subshells, for panels beside a running cell; each in build/ alone.
+OLD_KERNELS := 6.31.0 7.0.1
 NOTEBOOK := notebooks/01-first-cell.ipynb
 # The demo and the tests use the embedded manager, whatever this computer is set up for.
 LOCAL := env -u BACKEND_ENDPOINT -u BACKEND_ENDPOINT_TYPE -u BACKEND_ACCESS_KEY \
@@ -87,6 +89,9 @@ base: ## the kernel's tests with another ipykernel under the kernel itself; IPYK
 
 $(READY_BROWSER): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
+	for version in $(OLD_KERNELS); do \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+			--target build/ipykernel-$$version ipykernel==$$version nest-asyncio || exit 1; done
 	@touch $@
 
 browser: $(READY_BROWSER) ## drive JupyterLab in Chromium, which must be installed

@@ -1,5 +1,7 @@
 """JupyterLab in a real browser: a server with a home of its own, and a notebook as a person has it.
 
+Notebook 7 is the same application with other doors: `serve` runs either.
+
 What a test does to a page it does with mouse and keyboard; only the text of cells is put there by
 the application's own interface, since typing it would be slow and would open boxes of completions.
 """
@@ -47,6 +49,10 @@ def find_browser() -> str | None:
     return next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
 
+# Application → its class, and where in it a notebook is opened.
+_APPS = {"lab": ("LabApp", "lab/tree"), "notebook": ("JupyterNotebookApp", "notebooks")}
+
+
 class Lab:
     """A JupyterLab server, the home it was given, and the manager that its kernels start.
 
@@ -54,9 +60,10 @@ class Lab:
         home: Holds all that server, kernels and manager write; ``notebooks`` in it is served.
     """
 
-    def __init__(self, home: Path, url: str) -> None:
+    def __init__(self, home: Path, url: str, door: str) -> None:
         self.home = home
         self.url = url
+        self._door = door
 
     @property
     def notebooks(self) -> Path:
@@ -81,7 +88,19 @@ class Lab:
             "nbformat_minor": 5,
         }
         (self.notebooks / f"{name}.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
-        return f"{self.url}/lab/tree/{name}.ipynb?reset&token={TOKEN}"
+        return f"{self.url}/{self._door}/{name}.ipynb?reset&token={TOKEN}"
+
+    def add_kernel(self, name: str, path: Path) -> None:
+        """Give notebooks a plain Python kernel which finds packages in a folder before others."""
+        spec = {
+            "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            "display_name": name,
+            "language": "python",
+            "env": {"PYTHONPATH": str(path)},
+        }
+        folder = self.home / ".local" / "share" / "jupyter" / "kernels" / name
+        folder.mkdir(parents=True)
+        (folder / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
 
     def set_theme(self, theme: str) -> None:
         """Set the theme of the pages that are opened from now on: ``Light`` or ``Dark``."""
@@ -89,8 +108,13 @@ class Lab:
 
 
 @contextmanager
-def serve(home: Path) -> Iterator[Lab]:
-    """Run JupyterLab with *home* as its only home; end its kernels and their manager with it."""
+def serve(home: Path, app: str = "lab") -> Iterator[Lab]:
+    """Run JupyterLab with *home* as its only home; end its kernels and their manager with it.
+
+    Args:
+        app: ``lab``, or ``notebook`` for Notebook 7.
+    """
+    name_of_app, door = _APPS[app]
     (home / "notebooks").mkdir()
     for name, values in _SETTINGS.items():
         _set(home, name, values)
@@ -103,17 +127,17 @@ def serve(home: Path) -> Iterator[Lab]:
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
     }
     command = [
-        *(sys.executable, "-m", "jupyter", "lab", "--no-browser", "--port=0", "--allow-root"),
+        *(sys.executable, "-m", "jupyter", app, "--no-browser", "--port=0", "--allow-root"),
         f"--IdentityProvider.token={TOKEN}",
         f"--ServerApp.root_dir={home / 'notebooks'}",
-        "--LabApp.expose_app_in_browser=True",
+        f"--{name_of_app}.expose_app_in_browser=True",
     ]
     with (
         (home / "lab.log").open("wb") as log,
         subprocess.Popen(command, env=environ, cwd=home, stdout=log, stderr=log) as server,
     ):
         try:
-            yield Lab(home, _address(home, server))
+            yield Lab(home, _address(home, server), door)
         finally:
             server.terminate()
             server.wait(LIMIT)
@@ -137,7 +161,7 @@ def _address(home: Path, server: subprocess.Popen[bytes]) -> str:
             except (ValueError, OSError):
                 continue  # it is being written, or not listened to yet
         time.sleep(0.1)
-    raise AssertionError(f"JupyterLab does not start:\n{(home / 'lab.log').read_text()[-2000:]}")
+    raise AssertionError(f"Jupyter does not start:\n{(home / 'lab.log').read_text()[-2000:]}")
 
 
 def _end_manager(state: Path) -> None:
@@ -183,7 +207,8 @@ class Sheet:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def _said(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
+        # Containers that come and go on the computer change its network; nothing is lost by that.
+        if message.type == "error" and "ERR_NETWORK_CHANGED" not in message.text:
             self.complaints.append(f"{message.text} ({message.location.get('url', '')})")
 
     def open(self, address: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from .host_pictures import draw_hosts
 from .lab import FLAGS, Lab, Sheet, find_browser, serve
 from .panel_pictures import draw_panels
 
@@ -133,6 +134,8 @@ def main() -> None:
             else:
                 lab.set_theme(theme)
             draw_panels(lab, browser, theme, IMAGES)
+        lab.set_theme("Light")
+        draw_hosts(lab, browser, IMAGES)
         browser.close()
 
 

@@ -20,6 +20,32 @@ expect = playwright.expect
 
 pytestmark = pytest.mark.browser
 
+TABS = ("Sessions", "Launch", "Resources", "Apps", "Folders", "SSH")
+WHITE, INK = "rgb(255, 255, 255)", "rgb(28, 29, 32)"
+SLATE, CHALK = "rgb(29, 31, 35)", "rgb(236, 238, 242)"
+
+
+def code(theme: str, ground: str, text: str, **more: str) -> dict[str, str]:
+    """Return what a notebook's output in VS Code has: variables, and the theme as a class."""
+    told = {"editor-background": ground, "foreground": text} | more
+    style = "; ".join(f"--vscode-{name}: {value}" for name, value in told.items())
+    return {"style": style, "class": f"vscode-{theme}"}
+
+
+# Host → what the computer prefers, and attributes: of html, but for the class, which is body's.
+HOSTS: dict[str, tuple[str, dict[str, str]]] = {
+    "nothing, light": ("light", {}),
+    "nothing, dark": ("dark", {}),
+    "VS Code, light": ("dark", code("light", "#fafafa", "#1e1e1e")),
+    "VS Code, dark": ("light", code("dark", "#1f1f1f", "#cccccc")),
+    "VS Code, high contrast": (
+        "light",
+        code("high-contrast", "#000000", "#ffffff", contrastBorder="#6fc3df"),
+    ),
+    "Colab, light": ("dark", {"theme": "light"}),
+    "Colab, dark": ("light", {"theme": "dark"}),
+}
+
 EVIL = '<img src=x onerror="window.stolen = 1"><script>window.stolen = 1</script>'
 
 # A model as anywidget gives it, whose other end is in the test: what the page says is kept, and
@@ -33,6 +59,7 @@ window.answers = {
     "folders.list": {rows: [], more: 0},
 };
 window.tell = message => heard.forEach(listen => listen(message, []));
+const later = window.setTimeout;
 window.model = {
     get: name => name === "parts" ? PARTS : undefined,
     on: (name, listen) => heard.add(listen),
@@ -40,12 +67,49 @@ window.model = {
     send: message => {
         sent.push(message);
         if (window.deaf) return;
-        setTimeout(() => {
+        later(() => {
             tell({ack: message.id});
             tell({done: message.id, value: answers[message.do] ?? {server: "example.com"}});
         });
     },
 };
+"""
+
+# What a page has begun and not taken back: timers, listeners of window and document, observers.
+WATCH = """
+window.begun = new Map();
+for (const [begin, end] of [
+    ["setInterval", "clearInterval"],
+    ["setTimeout", "clearTimeout"],
+    ["requestAnimationFrame", "cancelAnimationFrame"],
+]) {
+    const [start, stop] = [window[begin].bind(window), window[end].bind(window)];
+    window[begin] = (work, ...more) => {
+        const id = start((...args) => {
+            if (begin !== "setInterval") begun.delete(begin + id);
+            work(...args);
+        }, ...more);
+        begun.set(begin + id, String(work));
+        return id;
+    };
+    window[end] = id => { begun.delete(begin + id); stop(id); };
+}
+for (const target of [window, document]) {
+    const [add, remove] = [target.addEventListener, target.removeEventListener];
+    target.addEventListener = function (name, listen, ...more) {
+        begun.set(listen, name);
+        return add.call(target, name, listen, ...more);
+    };
+    target.removeEventListener = function (name, listen, ...more) {
+        begun.delete(listen);
+        return remove.call(target, name, listen, ...more);
+    };
+}
+window.ResizeObserver = class extends ResizeObserver {
+    observe(element) { begun.set(this, "observer"); super.observe(element); }
+    disconnect() { begun.delete(this); super.disconnect(); }
+};
+null;
 """
 
 
@@ -84,7 +148,7 @@ def page(browser: Browser) -> Iterator[Page]:
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.set_content(f"<style>{widget.style()}</style><div id=panel></div>")
-    page.evaluate(MODEL.replace("PARTS", json.dumps(PARTS)))
+    page.evaluate(MODEL.replace("PARTS", json.dumps(PARTS)) + WATCH)
     page.evaluate(
         """async source => {
             const address = URL.createObjectURL(new Blob([source], {type: "text/javascript"}));
@@ -100,6 +164,21 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def tell(page: Page, **message: Any) -> None:
     page.evaluate("message => tell(message)", message)
+
+
+def enter(page: Page, scheme: str, attributes: dict[str, str]) -> None:
+    """Make the page like that of a host."""
+    page.emulate_media(color_scheme=scheme)
+    page.evaluate(
+        """attributes => {
+            const html = document.documentElement;
+            for (const name of ["style", "theme"]) html.removeAttribute(name);
+            document.body.className = attributes.class ?? "";
+            for (const [name, value] of Object.entries(attributes))
+                if (name !== "class") html.setAttribute(name, value);
+        }""",
+        attributes,
+    )
 
 
 def test_hostile_words_stay_words_everywhere(page):
@@ -207,7 +286,7 @@ def test_nothing_sticks_out_at_any_width(page, width):
     page.set_viewport_size({"width": width, "height": 900})
     long = "a-name-that-is-as-long-as-names-may-be-" + "x" * 25
     tell(page, **whole([row(n, name=long) for n in range(3)]))
-    for tab in ("Sessions", "Launch", "Resources", "Apps", "Folders", "SSH"):
+    for tab in TABS:
         page.get_by_role("tab", name=tab).click()
         wide = page.evaluate(
             """() => [...document.querySelectorAll(".bai-panel .bai-body *")].filter(e =>
@@ -220,33 +299,111 @@ def test_nothing_sticks_out_at_any_width(page, width):
     assert name is not None and name["width"] > 100
 
 
-def test_closing_says_goodbye_and_stops_the_timers(page):
-    tell(page, **whole([row(1)]))
+def test_closing_says_goodbye_and_stops_all_that_was_begun(page):
+    show_something(page)
+    tell(page, part="sessions", said="Something.", ending=[["t", ["session-0001"], 600]])
+    page.locator("tr.bai-row .bai-link").first.click()
+    page.evaluate("window.deaf = true")
+    page.get_by_role("button", name="Log", exact=True).click()
+    before = page.evaluate("[...new Set([...begun.keys()].map(key => typeof key))].sort()")
     page.evaluate("close_panel()")
 
+    assert before == ["function", "object", "string"]  # listeners, an observer, timers
+    assert page.evaluate("[...begun.values()]") == []
     assert page.evaluate("sent.at(-1).do") == "bye"
     assert page.evaluate("heard.size") == 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_keeps_people_out_without_a_theme(page, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    page.emulate_media(color_scheme=scheme)
+def test_out_of_the_page_it_rests_and_goes_on_when_it_comes_back(page):
+    show_something(page)
+    page.locator("tr.bai-row .bai-link").first.click()
+    page.get_by_role("button", name="Log", exact=True).click()
+    tell(page, part="sessions", log="id-4", first=True, text="line\n")
+    page.evaluate("window.box = document.getElementById('panel'); box.remove()")
+    page.wait_for_function("sent.at(-1).do === 'bye'")
+    page.wait_for_function("![...begun.keys()].some(key => String(key).startsWith('setInterval'))")
+    page.evaluate("document.body.append(box)")
+    page.wait_for_function("sent.at(-1).do === 'sessions.log'")
+    asked = page.evaluate("sent.slice(-2).map(intent => intent.do)")
+    page.evaluate("box.remove(); document.body.append(box)")  # it is only moved
+    page.wait_for_timeout(3000)
+
+    assert asked == ["show", "sessions.log"]
+    assert page.evaluate("sent.at(-1).do") == "sessions.log"
+    assert page.evaluate("[...begun.keys()].some(key => String(key).startsWith('setInterval'))")
+
+
+def show_something(page: Page) -> None:
+    """Open each part and have it show something."""
     rows = [row(1), row(2, status="PENDING"), row(3, status="TERMINATED"), row(4, status="ERROR")]
+    page.evaluate(
+        """() => {
+            answers["sessions.info"] = [["Id", "id-1"], ["Scaling group", "default"]];
+            answers["folders.list"] = {rows: [["data", true, 0, 0], ["a.txt", false, 1, 1]], more: 1};
+            answers["apps.list"] = [{name: "sshd", protocol: "tcp", ports: [2200]}];
+        }"""
+    )
     tell(page, **whole(rows))
+    for tab in TABS[1:]:
+        page.get_by_role("tab", name=tab).click()
+    sessions = [["id-1", "session-0001"]]
+    slot = {"name": "cpu", "label": "CPU", "used": "7", "limit": "8", "left": "1", "free": "1"}
+    use = {"id": "x", "name": "s", "cpu": 1, "mem": 1, "gpu": 0, "past": [[0.5, 1, 0], [0.7, 2, 0]]}
+    slots = [slot | {"where": "", "share": 0.9}]
+    tell(page, part="resources", slots=slots, group="default", sessions=[use], every=10)
+    opened = {"session": "s", "session_id": "id-1", "app": "jupyter", "host": "127.0.0.1"}
+    opened |= {"port": 1, "pid": 1, "web": True, "link": "http://127.0.0.1:1/"}
+    tell(page, part="apps", sessions=sessions, open=[opened])
+    tell(page, part="folders", folders=[{"id": "f", "name": "data", "may": "rw"}], sessions=[])
+    page.get_by_role("tab", name="Sessions").click()
+    page.get_by_role("checkbox", name="Select session-0002").check()
+
+
+def test_a_page_without_jupyterlab_is_light_or_dark_as_it_says(page):
+    """What VS Code and Colab write into their pages; neither runs here."""
+    seen = {}
+    for host, (scheme, attributes) in HOSTS.items():
+        enter(page, scheme, attributes)
+        seen[host] = page.evaluate(
+            """() => {
+                const style = getComputedStyle(document.querySelector(".bai-panel"));
+                return [style.backgroundColor, style.color, style.colorScheme];
+            }"""
+        )
+
+    assert seen == {
+        "nothing, light": [WHITE, INK, "light"],
+        "nothing, dark": [SLATE, CHALK, "dark"],
+        "VS Code, light": ["rgb(250, 250, 250)", "rgb(30, 30, 30)", "light"],
+        "VS Code, dark": ["rgb(31, 31, 31)", "rgb(204, 204, 204)", "dark"],
+        "VS Code, high contrast": ["rgb(0, 0, 0)", WHITE, "dark"],
+        "Colab, light": [WHITE, INK, "light"],
+        "Colab, dark": [SLATE, CHALK, "dark"],
+    }
+
+
+LOOKS = [host for host in HOSTS if not host.startswith("Colab")]  # these have no colours of theirs
+
+
+@pytest.mark.parametrize("host", [*LOOKS, "more contrast", "forced colors"])
+def test_nothing_keeps_people_out_without_jupyterlab(page, host):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    enter(page, *HOSTS.get(host, ("light", {})))
+    if host == "more contrast":
+        page.emulate_media(contrast="more")
+    if host == "forced colors":
+        page.emulate_media(forced_colors="active")
+    show_something(page)
     tell(page, part="sessions", problem={"message": "It failed.", "hint": "Try again."})
     tell(page, part="sessions", ending=[["t", ["session-0001"], 600]])
-    page.get_by_role("checkbox", name="Select session-0002").check()
-    dark = page.evaluate("getComputedStyle(document.querySelector('.bai-panel')).backgroundColor")
     found = []
-    for tab in ("Sessions", "Launch", "Resources", "Apps", "Folders", "SSH"):
+    for tab in TABS:
         page.get_by_role("tab", name=tab).click()
         result = axe.run(page, context=".bai-panel").response
         found += [
             (tab, v["id"]) for v in result["violations"] if v["impact"] in ("serious", "critical")
         ]
 
-    assert (dark != "rgb(255, 255, 255)") == (scheme == "dark")
     assert found == []
 
 
@@ -254,3 +411,12 @@ def test_a_page_that_draws_no_widgets_in_others_says_how_else(page):
     page.get_by_role("tab", name="Launch").click()
 
     expect(page.get_by_role("alert")).to_contain_text('panels.form("launcher") shows the form')
+
+
+def test_in_forced_colors_one_tab_is_marked(page):
+    page.emulate_media(forced_colors="active")
+    edges = page.get_by_role("tab").evaluate_all(
+        "tabs => tabs.map(tab => getComputedStyle(tab).borderBottomColor)"
+    )
+
+    assert len(set(edges)) == 2 and edges.count(edges[0]) == 1

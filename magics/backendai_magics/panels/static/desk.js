@@ -2,11 +2,13 @@
 
 const BUSY_AFTER = 1500; // ms without a word of the kernel after which it is said to be busy
 const LOST_AFTER = 20000; // ms after which it may be gone
-const HERE_EVERY = 40000; // ms; the kernel takes a view that is silent for long for closed
+const HERE_EVERY = 40000; // ms; the kernel takes a view that is silent for long for closed,
+const FORGOTTEN = 100000; // which one may be that has been hidden for so many ms
 
 /** Return a link to the kernel.
  *
  *  on.tell(message, buffers): what a part is told.   on.waiting(state): "", "busy" or "lost".
+ *  on.back(): what was begun for the view in the kernel may have ended meanwhile.
  */
 export function open(model, on) {
   const view = Math.random().toString(36).slice(2);
@@ -76,20 +78,47 @@ export function open(model, on) {
     return ask(word, { part });
   }
 
-  const beat = setInterval(() => {
-    if (shown && document.visibilityState === "visible") ask("here", { part: shown }).catch(() => {});
-  }, HERE_EVERY);
-  const back = () => {
-    if (shown && document.visibilityState === "visible") show(shown).catch(() => {});
+  let beat = 0;
+  function go() {
+    clearInterval(beat);
+    beat = setInterval(() => {
+      if (shown && document.visibilityState === "visible") ask("here", { part: shown }).catch(() => {});
+    }, HERE_EVERY);
+  }
+  go();
+
+  let hidden = 0; // since when, in ms
+  const turned = () => {
+    if (document.visibilityState !== "visible") hidden = Date.now();
+    else if (shown && !isAway) {
+      show(shown).catch(() => {});
+      if (Date.now() - hidden > FORGOTTEN) on.back();
+    }
   };
-  document.addEventListener("visibilitychange", back);
+  document.addEventListener("visibilitychange", turned);
+
+  /** The view is in no page for now: nothing is asked, and the kernel asks nothing for it. */
+  let isAway = false;
+  function leave() {
+    isAway = true;
+    clearInterval(beat);
+    ask("bye").catch(() => {});
+  }
+
+  /** The view is in a page again. */
+  function come() {
+    isAway = false;
+    go();
+    if (shown) show(shown).catch(() => {});
+    on.back();
+  }
 
   function close() {
     if (closed) return;
     closed = true;
     clearInterval(beat);
-    document.removeEventListener("visibilitychange", back);
-    ask("bye").catch(() => {});
+    document.removeEventListener("visibilitychange", turned);
+    if (!isAway) ask("bye").catch(() => {});
     model.off("msg:custom", listen);
     for (const waiter of asked.values()) {
       clearTimeout(waiter.busy);
@@ -98,5 +127,5 @@ export function open(model, on) {
     asked.clear();
   }
 
-  return { ask, show, close };
+  return { ask, show, leave, come, close };
 }

@@ -169,5 +169,10 @@ export function details(desk, { end, status }) {
     show();
   }
 
-  return { element, open, log: take, update };
+  /** Follow the log again: the kernel has ended that when nobody was looking. */
+  function resume() {
+    if (row && pane === "log") turn("log");
+  }
+
+  return { element, open, log: take, update, resume };
 }

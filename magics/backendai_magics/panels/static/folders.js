@@ -4,6 +4,10 @@ import { button, field, fill, h, name, say, size } from "./dom.js";
 import { formed } from "./formed.js";
 
 const PIECE = 512 * 1024; // bytes of a file in one message
+const NO_FOLDERS = {
+  message: "A page sends files, no folders.",
+  hint: "Drop the files in it; `%bai vfolder upload` and `%bai upload` take folders.",
+};
 
 export function folders(desk) {
   let places = []; // [{kind, id, label}]
@@ -29,19 +33,25 @@ export function folders(desk) {
   const element = h("div.bai-part", {}, h("div.bai-bar", {}, pick, h("span.bai-gap"), make, add, chooser), fresh, drop, going);
   let form = null;
 
-  drop.addEventListener("dragover", (event) => {
-    if (!place || !event.dataTransfer.types.includes("Files")) return;
+  // Files may be dropped anywhere in this part. What nobody takes the browser would open in place of
+  // the notebook, so they are taken also where they cannot be sent.
+  const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
+  element.addEventListener("dragover", (event) => {
+    if (!holdsFiles(event)) return;
     event.preventDefault();
     event.stopPropagation();
-    drop.classList.add("bai-over");
+    event.dataTransfer.dropEffect = place ? "copy" : "none";
+    drop.classList.toggle("bai-over", Boolean(place));
   });
-  drop.addEventListener("dragleave", () => drop.classList.remove("bai-over"));
-  drop.addEventListener("drop", (event) => {
+  element.addEventListener("dragleave", (event) => {
+    if (!element.contains(event.relatedTarget)) drop.classList.remove("bai-over");
+  });
+  element.addEventListener("drop", (event) => {
     drop.classList.remove("bai-over");
-    if (!place || !event.dataTransfer.files.length) return;
+    if (!holdsFiles(event)) return;
     event.preventDefault();
     event.stopPropagation();
-    send([...event.dataTransfer.files]);
+    if (place) send(dropped(event.dataTransfer));
   });
 
   function unfold() {
@@ -60,6 +70,13 @@ export function folders(desk) {
     if (fresh.hidden) return;
     const here = place ? { ...where(), label: [place.label, ...path].join("/") } : { kind: "", place: "", path: ".", label: "" };
     desk.act(null, desk.ask("folders.at", here));
+  }
+
+  function dropped(transfer) {
+    const items = [...transfer.items].filter((item) => item.kind === "file");
+    const files = items.filter((item) => !item.webkitGetAsEntry?.()?.isDirectory);
+    if (files.length < items.length) desk.problem(NO_FOLDERS, "folders");
+    return files.map((item) => item.getAsFile());
   }
 
   const where = () => ({ kind: place.kind, place: place.id, path: path.join("/") || "." });

@@ -16,6 +16,7 @@ const PARTS = {
   folders: ["Folders", folders],
   keys: ["SSH", (desk) => formed(desk, "keys")],
 };
+const GONE_AFTER = 2000; // ms out of the page after which nobody looks; cells that are moved come back
 const WAITING = {
   busy: "The kernel is busy with a cell. What you asked for is done when the cell ends.",
   lost: "The kernel does not answer. If it was restarted or shut down, run this cell again.",
@@ -114,7 +115,30 @@ export function render({ model, el }) {
       waiting.hidden = !state;
       if (state) say(waiting, WAITING[state]);
     },
+    back() {
+      for (const part of made.values()) part.back?.();
+    },
   });
+
+  // A tab beside the notebook that is closed, or a cell far out of sight, is taken out of the page
+  // without a word to those in it; its size is nothing then.
+  let isAway = false;
+  let leaving = 0;
+  const watch = new ResizeObserver(() => {
+    clearTimeout(leaving);
+    if (!root.isConnected) leaving = isAway ? 0 : setTimeout(leave, GONE_AFTER);
+    else if (isAway) {
+      isAway = false;
+      link.come();
+    }
+  });
+  watch.observe(root);
+  function leave() {
+    if (root.isConnected) return;
+    isAway = true;
+    link.leave();
+    for (const part of made.values()) part.away?.();
+  }
 
   for (const part of parts) {
     const [label] = PARTS[part];
@@ -179,6 +203,8 @@ export function render({ model, el }) {
   show(parts[0]);
 
   return () => {
+    watch.disconnect();
+    clearTimeout(leaving);
     link.close();
     window.removeEventListener("keydown", own, true);
     clearTimeout(quiet);

@@ -361,12 +361,26 @@ export function sessions(desk) {
     }
   }
 
-  const clock = setInterval(() => list.touch(), TICK);
+  let clock = 0;
+  function tick() {
+    clearInterval(clock);
+    clock = setInterval(() => list.touch(), TICK);
+  }
+  tick();
   return {
     element,
     told,
     shown: () => list.touch(),
     open: (row, pane) => open(row, pane),
+    away() {
+      clearInterval(clock);
+      clearTimeout(counting);
+    },
+    back() {
+      tick();
+      countDown();
+      drawer.resume();
+    },
     close() {
       clearInterval(clock);
       clearTimeout(counting);
