@@ -27,9 +27,9 @@ def main(argv: list[str] | None = None) -> None:
     from traitlets.config import Config
 
     from .errors import ConfigError
+    from .profiles import resolve_profile
     from .proxy.app import BackendKernelApp
     from .proxy.kernel import BackendKernel
-    from .specs import resolve_profile
     from .variables import kept_values
 
     config = Config()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import cli_apps, cli_files, cli_ssh, specs
+from . import cli_apps, cli_files, cli_ssh, profiles, specs
 from .cli_words import FILE_COMMANDS, SERVE, make_parser
 from .errors import BackendError, ConfigError
 from .variables import read_variables
@@ -75,7 +75,7 @@ def _install(options: argparse.Namespace) -> int:
             option = word.replace("_", "-")
             raise ConfigError(f"--{option} is empty.", hint="Give it a value, or leave it out.")
     values = read_variables(options.env, os.environ)
-    profile = specs.resolve_profile(
+    profile = profiles.resolve_profile(
         options.profile,
         image=options.image,
         resources=options.resource,
@@ -84,7 +84,7 @@ def _install(options: argparse.Namespace) -> int:
         project=options.project,
         scaling_group=options.scaling_group,
     )
-    name = options.name or specs.default_name(profile)
+    name = options.name or profiles.default_name(profile)
     if options.display_name:
         profile = replace(profile, display_name=options.display_name)
     spec = specs.install(

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from . import slots, specs
+from . import profiles, slots, specs
 from .client import Client
 from .config import Config, state_dir
 from .errors import BackendError, ConfigError, ConnectError
@@ -24,7 +24,7 @@ _ANSWERS_WITHIN = 15.0  # seconds for the first answer of the endpoint
 _SKEW_WARNING = 60.0  # seconds
 _SKEW_LIMIT = 900.0  # seconds; servers refuse a request beyond (API reference 2.6)
 _FEW_LEFT = 0.2  # share of the rate limit
-_DEFAULT_IMAGE = specs.BUILTIN["python"].image
+_DEFAULT_IMAGE = profiles.BUILTIN["python"].image
 
 
 @dataclass(frozen=True, slots=True)

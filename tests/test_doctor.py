@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backendai_kernel import doctor, specs
+from backendai_kernel import doctor, profiles, specs
 from backendai_kernel.client import Client
 from backendai_kernel.config import Config
 from backendai_kernel.doctor import OK, PROBLEM, WARNING, Fact
@@ -26,7 +26,7 @@ def jupyter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "user"))
     monkeypatch.setattr("jupyter_core.paths.ENV_JUPYTER_PATH", [])
     monkeypatch.setattr("jupyter_core.paths.SYSTEM_JUPYTER_PATH", [])
-    return specs.install(specs.BUILTIN["python"]).folder
+    return specs.install(profiles.BUILTIN["python"]).folder
 
 
 @pytest.fixture

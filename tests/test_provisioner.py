@@ -13,8 +13,9 @@ import pytest
 from jupyter_client.provisioning import KernelProvisionerFactory
 
 from backendai_kernel import leases, provisioner
+from backendai_kernel.profiles import BUILTIN
 from backendai_kernel.proxy.life import SHUTDOWN_LIMIT, shutdown_limit
-from backendai_kernel.specs import BUILTIN, kernel_json
+from backendai_kernel.specs import kernel_json
 
 from .proxy.frontend import bare_environment, environment_for, eventually, open_notebook
 from .proxy.test_restart import all_over, session_of

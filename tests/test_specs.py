@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from backendai_kernel import specs
+from backendai_kernel import profiles, specs
 from backendai_kernel.errors import ConfigError
-from backendai_kernel.specs import BUILTIN, Profile, resolve_profile
+from backendai_kernel.profiles import BUILTIN, Profile, resolve_profile
 from backendai_kernel.variables import kept_values, read_variables
 
 ROOT = Path(__file__).parents[1]
@@ -97,7 +97,7 @@ def test_the_command_names_what_differs_from_the_profile_and_nothing_else():
     ],
 )
 def test_the_name_tells_what_is_in_it(options, name):
-    assert specs.default_name(resolve_profile(**options)) == name
+    assert profiles.default_name(resolve_profile(**options)) == name
 
 
 # -- install ----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from backendai_kernel import specs, vfolders
+from backendai_kernel import profiles, specs, vfolders
 from backendai_kernel.errors import APIError, BackendError, ConfigError
 from backendai_kernel.model import Image
 from backendai_kernel.protocol import calls
@@ -183,7 +183,7 @@ class Launcher(Part):
         """Write a kernelspec that starts such a session; values of variables stay out of it."""
         options = _read(words_of(intent["form"]))
         request = read_request(options)
-        profile = specs.resolve_profile(
+        profile = profiles.resolve_profile(
             image=options.image,
             resources=options.resource,
             mounts=options.mount,
