@@ -31,14 +31,14 @@ def add_words(name: str, parser: argparse.ArgumentParser) -> None:
 
 async def perform(name: str, options: argparse.Namespace, say: Say, warn: Say) -> int:
     """Do one of the commands and print what it returns."""
-    from . import filework
+    from . import filework, folderwork
     from .connect import open_client
 
     works: dict[str, Any] = {
         "upload": filework.upload,
         "download": filework.download,
         "ls": filework.ls,
-        "vfolder": filework.vfolder,
+        "vfolder": folderwork.vfolder,
     }
     line = _Line()
     show = filework.Show(line.progress, warn, Path.cwd(), os.environ)

@@ -20,8 +20,9 @@ from .download import read_parts
 from .errors import APIError, ConfigError, NotFound, ProtocolError, RunLost
 from .model import Session
 from .perform import open_session
+from .places import LIMIT, check_room, safe_name
 from .protocol import calls
-from .storage import LIMIT, Tell, check_room, safe_name, silent
+from .storage import Tell, silent
 from .unpack import link_of, unpack
 from .upload import Planned, upload
 

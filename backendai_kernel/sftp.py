@@ -18,9 +18,9 @@ from pathlib import Path, PurePosixPath
 from .client import Client
 from .errors import BackendError, ConfigError
 from .model import Session
+from .places import check_room, make_folder, safe_name
 from .sshaccess import options_of, prepare, proxy_command
 from .sshkeys import Place, host_of
-from .storage import check_room, make_folder, safe_name
 from .upload import Planned
 
 _LOOK = 0.5  # seconds between two looks at how far SFTP is

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from .errors import ProtocolError
-from .storage import LIMIT, check_room, make_folder, whole_or_none
+from .places import LIMIT, check_room, make_folder, whole_or_none
 
 
 def unpack(

@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import BackendError, ConfigError, NotFound, ProtocolError, RunFailed
+from .places import check_room
 from .protocol import calls, remote_restore, remote_values
 from .protocol.calls import Part
 from .protocol.envelope import Message
 from .run import collect
 from .session import ComputeSession
-from .storage import check_room
 
 MIME = "application/vnd.backendai.value+json"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from backendai_kernel import storage, vfolders
+from backendai_kernel import places, storage, vfolders
 from backendai_kernel.client import Client
 from backendai_kernel.errors import APIError, ConfigError, ConnectError, NotFound, ProtocolError
 from backendai_kernel.local.manager import LocalManager
@@ -282,7 +282,7 @@ async def test_a_folder_is_given_as_a_zip_to_who_asks_for_it(client, folder, man
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "/etc/passwd", "a\0b"])
 def test_no_name_that_a_server_tells_leads_elsewhere(name):
     with pytest.raises(ProtocolError):
-        storage.safe_name(name)
+        places.safe_name(name)
 
 
 async def test_a_path_out_of_the_folder_is_refused_by_the_manager_too(client, folder, tmp_path):

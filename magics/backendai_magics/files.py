@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backendai_kernel import filework
+from backendai_kernel import filework, folderwork
 from backendai_kernel.filework import Show, bytes_text
 
 from .asked import Asked
@@ -38,7 +38,7 @@ def ls(asked: Asked) -> Any:
 
 def vfolder(asked: Asked) -> Any:
     """Do something with virtual folders."""
-    return _shown(asked, filework.vfolder)
+    return _shown(asked, folderwork.vfolder)
 
 
 def _shown(asked: Asked, work: Work) -> Any:

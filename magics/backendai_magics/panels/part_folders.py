@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from backendai_kernel import storage, vfolders
+from backendai_kernel import places, storage, vfolders
 from backendai_kernel.download import read_file
 from backendai_kernel.errors import APIError, ConfigError, NotFound, ProtocolError
 from backendai_kernel.perform import open_session
@@ -209,7 +209,7 @@ class Folders(Choosing):
                 f"{name} is larger than what a page can send ({MOST // 2**20} MiB).",
                 hint="`%bai vfolder upload` and `%bai upload` send files of any size.",
             )
-        storage.safe_name(name)
+        places.safe_name(name)
         token = secrets.token_hex(8)
         self._coming[token] = _Coming(tempfile.TemporaryDirectory(prefix="bai-"), name, size)
         return token
