@@ -29,7 +29,7 @@ LOCAL := env -u BACKEND_ENDPOINT -u BACKEND_ENDPOINT_TYPE -u BACKEND_ACCESS_KEY 
 	-u BACKEND_SECRET_KEY BACKENDAI_KERNEL_CONFIG="$(abspath $(DEMO))/no-profile"
 
 .DEFAULT_GOAL := help
-.PHONY: help dev check fix test pinned lowest base demo bench docs fidelity which-python clean soak faults
+.PHONY: help dev check fix test pinned lowest base demo bench docs fidelity which-python clean soak faults fuzz
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -117,6 +117,9 @@ soak: $(READY) ## half an hour of random cells, interrupts, restarts and faults;
 
 faults: $(READY) ## every trouble in every request; the table goes into docs/reliability.md
 	$(LOCAL) $(BIN)/python -m tests.faults.matrix docs/reliability.md
+
+fuzz: $(READY) ## what no server should say, in thousands of ways; only="-k events" for some
+	BACKENDAI_FUZZ=long $(BIN)/python -m pytest tests/fuzz --timeout 3600 $(only)
 
 fidelity: $(READY) ## compare every output with a plain ipykernel's; only="errors pandas" for some
 	$(LOCAL) $(BIN)/python benchmarks/fidelity/run.py $(only)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,7 @@ from .errors import (
     ProtocolError,
     RateLimited,
     Unauthorized,
+    clipped,
     from_problem,
 )
 from .protocol.calls import Call
@@ -26,10 +28,53 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-async def whole(response: aiohttp.ClientResponse) -> bytes:
-    """Return all that an answer carries."""
+LARGEST = 512 * 2**20
+"""Bytes of an answer, beyond which nobody can want it: a run's are some megabytes a second."""
+_LARGEST_REFUSAL = 2**20
+
+_UNREADABLE = (
+    msgspec.MsgspecError,
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+"""What reading JSON of a hostile server can end in."""
+
+
+async def whole(response: aiohttp.ClientResponse, what: str = "The request") -> bytes:
+    """Return all that an answer carries.
+
+    Raises:
+        ProtocolError: It has no end.
+    """
     # `response.read` keeps what it returns for as long as there is a response: megabytes at times.
-    return b"".join([piece async for piece in response.content.iter_any()])
+    pieces, size = [], 0
+    async for piece in response.content.iter_any():
+        size += len(piece)
+        if size > LARGEST:
+            response.close()
+            raise ProtocolError(
+                f"{what}: the server's answer is larger than {LARGEST // 2**20} MiB.",
+                hint="Check that BACKEND_ENDPOINT is a Backend.AI manager.",
+            )
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def beginning(response: aiohttp.ClientResponse) -> bytes:
+    """Return what a refusal carries, of which no more than a mebibyte is read."""
+    pieces, size = [], 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size > _LARGEST_REFUSAL:
+            response.close()
+            break
+    return b"".join(pieces)[:_LARGEST_REFUSAL]
 
 
 def read(body: bytes, call: Call[T]) -> T:
@@ -46,16 +91,16 @@ def read(body: bytes, call: Call[T]) -> T:
         for key in call.inside:
             value = value[key]
         return msgspec.convert(value, call.answer, strict=False)
-    except (msgspec.MsgspecError, KeyError, TypeError) as exc:
+    except _UNREADABLE as exc:
         raise ProtocolError(
-            f"{call.what}: the server's answer is not in the form that we know ({exc}).",
+            f"{call.what}: the server's answer is not in the form that we know ({clipped(str(exc))}).",
             hint="Check that BACKEND_ENDPOINT is a Backend.AI manager; upgrade backendai-kernel.",
         ) from exc
 
 
 def _graphql_error(errors: Any, call: Call[Any]) -> APIError:
     first = errors[0] if isinstance(errors, list) and errors else {}
-    message = str(first.get("message", errors) if isinstance(first, dict) else first)
+    message = clipped(first.get("message", errors) if isinstance(first, dict) else first)
     return APIError(
         f"{call.what} was refused: {message}", status=400, slug="graphql-error", msg=message
     )
@@ -71,14 +116,14 @@ def refusal(
 ) -> BackendError:
     """Return the error that an answer with a status of 300 or more means."""
     if status < 400:
-        location = headers.get("Location") or headers.get("location") or "elsewhere"
+        location = clipped(headers.get("Location") or headers.get("location") or "elsewhere")
         return ProtocolError(
             f"{config.endpoint} is not the API: it sends us to {location}.",
             hint="Check BACKEND_ENDPOINT.",
         )
     try:
         problem = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = None
     if not isinstance(problem, dict):
         problem = {"title": f"HTTP {status} {reason or ''}".strip()}
@@ -112,7 +157,7 @@ def unreachable(config: Config, exc: aiohttp.ClientConnectorError) -> ConnectErr
 
 def login_refused(slug: str, details: str) -> Unauthorized:
     """Return the error that a refused login means."""
-    details = details.strip().rstrip(".") or "wrong name or password"
+    details = clipped(details).strip().rstrip(".") or "wrong name or password"
     return Unauthorized(
         f"The login was refused: {details}.", status=401, slug=slug, title=details, msg=details
     )
@@ -127,6 +172,7 @@ def wants_otp(refusal: Unauthorized) -> bool:
 
 def _seconds(text: str | None) -> float | None:
     try:
-        return None if text is None else float(text)
+        seconds = None if text is None else float(text)
     except ValueError:
         return None  # a date: the limiter's own pauses will do
+    return seconds if seconds is not None and math.isfinite(seconds) else None

@@ -26,6 +26,7 @@ from .errors import (
     ProtocolError,
     RateLimited,
     ServerError,
+    clipped,
 )
 from .events import SessionEvent, read_events
 from .model import ServerVersion
@@ -47,6 +48,7 @@ _ATTEMPTS = 5
 _FIRST_PAUSE = 0.2  # seconds; doubled each time, with jitter
 _PASSING = (500, 502, 503, 504)
 _KEEPALIVE = 30.0
+_LONGEST_VERSION = 40  # characters
 
 
 class Client:
@@ -158,9 +160,9 @@ class Client:
     async def _once(self, call: Call[T]) -> T:
         async with self._request(call, body_of(call)) as response:
             if response.status == 204 or call.answer is type(None):
-                await response.read()
+                await answers.beginning(response)
                 return None  # type: ignore[return-value]  # T is None by the call's own type
-            return answers.read(await answers.whole(response), call)
+            return answers.read(await answers.whole(response, call.what), call)
 
     @asynccontextmanager
     async def _request(
@@ -202,7 +204,7 @@ class Client:
         except aiohttp.ClientConnectorError as exc:
             raise answers.unreachable(self.config, exc) from exc
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
-            text = str(exc) or type(exc).__name__
+            text = " ".join(clipped(str(exc), 300).split()) or type(exc).__name__
             raise ConnectError(
                 f"The answer of {self.config.endpoint} was lost ({text}).",
                 hint="Check the network, then try again.",
@@ -214,7 +216,7 @@ class Client:
         return self._credentials.headers(call, url, body, version)
 
     async def _refusal(self, response: aiohttp.ClientResponse, what: str) -> BackendError:
-        said = await response.read()
+        said = await answers.beginning(response)
         return answers.refusal(
             self.config, response.status, response.reason, response.headers, said, what
         )
@@ -245,7 +247,8 @@ class Client:
         if not self._version:
             await self._negotiate()
         async with self._request(call, body_of(call)) as response:
-            return response.headers.get("Content-Type", ""), await response.read()
+            kind = response.headers.get("Content-Type", "")
+            return kind, await answers.whole(response, call.what)
 
     async def look(self, address: str) -> dict[str, Any] | None:
         """Return the JSON object at an address that the server has named, such as its app proxy's.
@@ -261,7 +264,7 @@ class Client:
         headers = {"Accept": "application/json"}
         try:
             async with self._http.get(address, headers=headers, allow_redirects=False) as response:
-                said = await response.read()
+                said = await answers.beginning(response)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
             raise ConnectError(
                 f"Nothing answers at {address.partition('?')[0]} ({type(exc).__name__}).",
@@ -269,7 +272,7 @@ class Client:
             ) from exc
         try:
             found = json.loads(said) if response.status == 200 else None
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return found if isinstance(found, dict) else None
 
@@ -289,7 +292,10 @@ class Client:
         from yarl import URL
 
         assert self._http is not None
-        url = URL(ticket.url).update_query(token=ticket.token)
+        try:
+            url = URL(ticket.url).update_query(token=ticket.token)
+        except (ValueError, TypeError):
+            raise ProtocolError(f"{what}: the server names no address of its storage.") from None
         try:
             async with self._http.request(
                 method, url, headers=headers, data=data, allow_redirects=False
@@ -300,7 +306,8 @@ class Client:
         except BackendError:
             raise
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
-            text = type(exc).__name__ if "token" in str(exc) else str(exc) or type(exc).__name__
+            kind, text = type(exc).__name__, " ".join(clipped(str(exc), 300).split())
+            text = kind if "token" in str(exc) else text or kind
             raise ConnectError(
                 f"{what}: the connection to the storage at {url.host} was lost ({text}).",
                 hint="Is its address one that this computer can reach? Then try again.",
@@ -391,7 +398,7 @@ class Client:
         assert call.body is not None
         try:
             async with self._request(call, body_of(call)) as response:
-                answer = answers.read(await response.read(), call)
+                answer = answers.read(await answers.whole(response, call.what), call)
                 cookie = response.cookies.get(COOKIE)
         except APIError as exc:  # newer web servers hand on the manager's own refusal (2.11)
             if exc.status not in (400, 401, 403):
@@ -423,9 +430,10 @@ class Client:
 
 def _version(text: str) -> tuple[int, str]:
     major, dot, date = text.removeprefix("v").partition(".")
-    if not (text.startswith("v") and dot and major.isdigit() and date.isdigit()):
+    is_version = text.startswith("v") and dot and text.isascii() and len(text) < _LONGEST_VERSION
+    if not (is_version and major.isdigit() and date.isdigit()):
         raise ProtocolError(
-            f"The endpoint gives its API version as {text!r}, so it is no Backend.AI manager.",
+            f"The endpoint gives its API version as {clipped(text)!r}, so it is no Backend.AI manager.",
             hint="Check BACKEND_ENDPOINT.",
         )
     return int(major), date

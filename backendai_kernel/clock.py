@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from .errors import APIError, BackendError
 
+_BELIEVED = 100 * 365 * 86400.0  # seconds: a computer without a battery begins in 1970
 _SAME = 60.0  # seconds by which two measurements differ at the most when no clock was set
 
 
@@ -38,9 +39,11 @@ class Clock:
             from email.utils import parsedate_to_datetime
 
             try:
-                self.skew = parsedate_to_datetime(date).timestamp() - time.time()
-            except (ValueError, OverflowError):
+                skew = parsedate_to_datetime(date).timestamp() - time.time()
+            except (ValueError, TypeError, IndexError, OverflowError, OSError):
                 self.skew = None
+            else:
+                self.skew = skew if abs(skew) < _BELIEVED else None
 
     def corrects(self, refused: BackendError, signed: float) -> bool:
         """Tell whether a refused request is worth sending once more, signed with another time.

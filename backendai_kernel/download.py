@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from collections.abc import Iterator
 
+from .archive import BROKEN, open_tar
 from .client import Client
-from .errors import APIError, NotFound, ProtocolError, ServerError
+from .errors import APIError, NotFound, ProtocolError, ServerError, clipped
 from .protocol import calls
 
 
@@ -25,8 +24,10 @@ def read_parts(content_type: str, body: bytes) -> Iterator[bytes]:
         if name.lower() == "boundary":
             boundary = value.strip('"')
     if not content_type.lower().startswith("multipart/") or not boundary:
-        raise ProtocolError(f"The server sent files in a form that we do not know: {content_type}.")
-    mark = b"--" + boundary.encode()
+        raise ProtocolError(
+            f"The server sent files in a form that we do not know: {clipped(content_type)}."
+        )
+    mark = b"--" + boundary.encode("utf-8", "surrogateescape")
     position = body.find(mark)
     while position >= 0 and not body.startswith(mark + b"--", position):
         start = body.find(b"\r\n\r\n", position)
@@ -46,7 +47,7 @@ def _stated_end(head: bytes, start: int) -> int | None:
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.strip() == b"content-length" and value.strip().isdigit():
-            return start + int(value)
+            return start + int(value) if len(value) < 20 else -1
     return None
 
 
@@ -71,11 +72,11 @@ async def read_file(client: Client, session_id: str, path: str) -> bytes:
         raise _no_file(path, exc) from exc
     for part in read_parts(kind, body):
         try:
-            with tarfile.open(fileobj=io.BytesIO(part), mode="r:") as opened:
+            with open_tar(part) as opened:
                 for member in opened:
                     if member.isreg() and (file := opened.extractfile(member)) is not None:
                         return file.read()
-        except tarfile.TarError as exc:
+        except BROKEN as exc:
             raise ProtocolError(f"The server sent {path} in a broken archive: {exc}.") from exc
     raise ProtocolError(f"The server sent no file for {path}.")
 

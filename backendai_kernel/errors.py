@@ -170,10 +170,11 @@ def from_problem(status: int, problem: Mapping[str, Any], *, what: str = "The re
 
     Source: API reference 3.1 and 3.2; recordings 60 to 68.
     """
-    slug = str(problem.get("type", "")).rsplit("/", 1)[-1]
-    title = str(problem.get("title") or f"HTTP {status}")
+    slug = clipped(problem.get("type", "")).rsplit("/", 1)[-1]
+    title = clipped(problem.get("title") or f"HTTP {status}")
     details = problem.get("agent-details")
-    msg = " ".join(str(problem.get("msg") or (details or {}).get("title", "") or "").split())
+    told = problem.get("msg") or (details.get("title") if isinstance(details, dict) else details)
+    msg = " ".join(clipped(told or "").split())
     kind = _BY_SLUG.get(slug) or (
         Unauthorized
         if status in (401, 403)
@@ -201,11 +202,17 @@ def from_problem(status: int, problem: Mapping[str, Any], *, what: str = "The re
     )
 
 
+def clipped(told: object, longest: int = 2000) -> str:
+    """Return what a server said as text that fits into a sentence, whatever it is."""
+    text = told if isinstance(told, str) else repr(told)
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
 def _with_names(title: str, problem: Mapping[str, Any]) -> str:
     """Return the title with the names in ``data``, such as the folders that there are not."""
     names = problem.get("data")
     if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
-        return f"{title.strip().rstrip('.')}: {', '.join(names)}"
+        return clipped(f"{title.strip().rstrip('.')}: {', '.join(names)}")
     return title
 
 

@@ -7,10 +7,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .errors import ProtocolError
+from .errors import ProtocolError, clipped
 
 if TYPE_CHECKING:
     import aiohttp
+
+
+_LARGEST = 2**20  # characters of an event's data
+_NO_END = "The server sent an event that has no end."
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +33,29 @@ async def read_events(stream: aiohttp.StreamReader) -> AsyncIterator[SessionEven
     Comments (``: ping``) are passed over; ``server_close`` ends the iteration.
 
     Raises:
-        ProtocolError: The data of an event is not a JSON object.
+        ProtocolError: The data of an event is not a JSON object, or has no end.
 
     Source: API reference 5.5; recording 50.
     """
+    from aiohttp.http_exceptions import HttpProcessingError
+
     name, data = "", ""
-    async for raw in stream:
+    lines = stream.__aiter__()
+    while True:
+        try:
+            raw = await anext(lines)
+        except StopAsyncIteration:
+            return
+        except (ValueError, HttpProcessingError) as exc:  # longer than what the reader keeps
+            raise ProtocolError(_NO_END) from exc
         line = raw.decode("utf-8", "replace").rstrip("\r\n")
         key, _, value = line.partition(":")
         if key == "event":
             name = value.strip()
         elif key == "data":
             data += value.strip()
+            if len(data) > _LARGEST:
+                raise ProtocolError(_NO_END)
         elif not line and name:
             if name == "server_close":
                 return
@@ -53,9 +68,7 @@ def _event(name: str, data: str) -> SessionEvent:
         told = json.loads(data or "{}")
         return SessionEvent(
             name,
-            str(told.get("sessionId") or ""),
-            str(told.get("sessionName") or ""),
-            str(told.get("reason") or ""),
+            *(clipped(told.get(key) or "") for key in ("sessionId", "sessionName", "reason")),
         )
-    except (ValueError, AttributeError) as exc:
+    except (ValueError, AttributeError, RecursionError) as exc:
         raise ProtocolError(f"The server sent an event in a form we cannot read: {exc}.") from exc

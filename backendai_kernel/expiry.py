@@ -15,6 +15,7 @@ from .protocol import calls
 
 NETWORK = "network_timeout"
 LIFETIME = "session_lifetime"
+_LONGEST = 1e10  # seconds, some centuries
 UTILIZATION = "utilization"
 
 WARNING = 600.0
@@ -81,12 +82,14 @@ def read_deadlines(idle_checks: str | None) -> tuple[Deadline, ...]:
     """
     try:
         told = msgspec.json.decode(idle_checks or "{}")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return ()
     found = []
     for check, facts in told.items() if isinstance(told, dict) else ():
         remaining = facts.get("remaining") if isinstance(facts, dict) else None
-        if isinstance(remaining, int | float) and not isinstance(remaining, bool):
+        if isinstance(remaining, bool) or not isinstance(remaining, int | float):
+            continue
+        if abs(remaining) < _LONGEST:
             found.append(Deadline(str(check), max(0.0, float(remaining))))
     return tuple(sorted(found, key=lambda each: each.seconds))
 

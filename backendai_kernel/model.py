@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from .errors import ProtocolError, clipped
 from .slots import parse_slots
 
 
@@ -161,7 +162,12 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _slots(text: str | None) -> Mapping[str, Decimal]:
-    return parse_slots(msgspec.json.decode(text or "{}", type=dict[str, str | None]))
+    try:
+        return parse_slots(msgspec.json.decode(text or "{}", type=dict[str, str | None]))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+        raise ProtocolError(
+            f"The server tells a session's resources in a form that we do not know: {clipped(text)}"
+        ) from exc
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,8 +203,15 @@ class SessionDetail(Session, frozen=True, kw_only=True):
     @property
     def apps(self) -> tuple[str, ...]:
         """Names of the apps that it offers."""
-        told = msgspec.json.decode(self.service_ports or "[]")
-        return tuple(str(port["name"]) for port in told or () if "name" in port)
+        try:
+            told = msgspec.json.decode(self.service_ports or "[]")
+        except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
+            raise ProtocolError(
+                "The server tells a session's apps in a form that we do not know: "
+                f"{clipped(self.service_ports)}"
+            ) from exc
+        ports = told if isinstance(told, list) else ()
+        return tuple(clipped(p["name"]) for p in ports if isinstance(p, dict) and "name" in p)
 
 
 class KeyValue(msgspec.Struct, frozen=True):

@@ -86,7 +86,7 @@ class Translator:
                     "execute_result",
                     {
                         "data": _bundle(content),
-                        "metadata": content.get("metadata") or {},
+                        "metadata": _object(content, "metadata"),
                         "execution_count": content.get("execution_count", self.execution_count),
                     },
                 )
@@ -95,17 +95,20 @@ class Translator:
                     kind,
                     {
                         "data": _bundle(content),
-                        "metadata": content.get("metadata") or {},
-                        "transient": content.get("transient") or {},
+                        "metadata": _object(content, "metadata"),
+                        "transient": _object(content, "transient"),
                     },
                 )
             case Message("clear_output", content):
                 yield "clear_output", {"wait": bool(content.get("wait"))}
             case Message("stream", content):
-                yield "stream", {"name": content.get("name"), "text": content.get("text")}
+                name = "stderr" if content.get("name") == "stderr" else "stdout"
+                yield "stream", {"name": name, "text": str(content.get("text") or "")}
             case Message("reply", content):
-                self.payload = list(content.get("payload") or ())
-                self.user_expressions = dict(content.get("user_expressions") or {})
+                payload = content.get("payload")
+                pages = payload if isinstance(payload, list) else ()
+                self.payload = [each for each in pages if isinstance(each, dict)]
+                self.user_expressions = _object(content, "user_expressions")
                 self._note_end(content)
             case PhaseEnded(phase, exit_code) if exit_code:
                 yield "stream", {"name": "stderr", "text": f"[{phase} failed: {exit_code}]\n"}
@@ -156,8 +159,13 @@ def contact_text(contact: Contact) -> str:
 
 
 def _bundle(content: dict[str, Any]) -> dict[str, Any]:
-    data = content.get("data")
-    return data if isinstance(data, dict) else {}
+    return _object(content, "data")
+
+
+def _object(content: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return an object of a message that the session's code may have made up."""
+    value = content.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _failure(content: dict[str, Any]) -> Failure:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from .client import Client
-from .errors import BackendError, RunLost
+from .errors import BackendError, ProtocolError, RunLost
 from .model import SessionDetail
 from .protocol import calls
 from .slots import format_size
@@ -199,7 +199,11 @@ def _memory(detail: SessionDetail | None) -> Decimal | None:
     if detail is None:
         return None
     # What is over takes nothing any more, and is told with what it had asked for (recording 37).
-    return detail.slots.get("mem") or detail.requested.get("mem")
+    try:
+        memory = detail.slots.get("mem") or detail.requested.get("mem")
+    except ProtocolError:
+        return None  # a figure that cannot be read is no reason not to tell the others
+    return memory if memory is not None and memory.is_finite() else None
 
 
 def _exit_code(detail: SessionDetail | None) -> int | None:
@@ -210,7 +214,7 @@ def _exit_code(detail: SessionDetail | None) -> int | None:
         try:
             told: Any = msgspec.json.decode(text or "{}")
             code = told["kernel"]["exit_code"]
-        except (msgspec.DecodeError, KeyError, TypeError):
+        except (msgspec.DecodeError, ValueError, KeyError, TypeError, RecursionError):
             continue
         if isinstance(code, int):
             return code

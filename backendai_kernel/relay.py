@@ -28,6 +28,7 @@ HIGH_WATER = 512 * 2**10  # bytes that wait to be written before the other side 
 _LARGE = 16 * 2**10  # bytes of a payload that is not copied once more
 _LARGEST_HEAD = 64 * 2**10
 _LARGEST_REFUSAL = 2**20
+_ANSWERS_WITHIN = 60.0  # seconds for a handshake: the server may have to start the app first
 _GOODBYE = 5.0  # seconds for a close frame to be answered
 PING_EVERY = 30.0
 """Seconds after which an idle websocket is asked whether it is there; proxies forget idle ones."""
@@ -232,8 +233,9 @@ class WebSocketEnd(asyncio.BufferedProtocol):
             return
         rest = bytes(self._head[end + 4 :])
         if status != 101:
-            size = int(headers.get("content-length") or 0)
-            if len(rest) >= min(size, _LARGEST_REFUSAL):
+            told = headers.get("content-length", "")
+            size = min(int(told), _LARGEST_REFUSAL) if told.isascii() and told.isdigit() else 0
+            if len(rest) >= size:
                 self.opened.set_result((status, reason, headers, rest[:size]))
             return
         self._head.clear()
@@ -338,7 +340,15 @@ async def _open_once(client: Client, call: Call[None], scratch: Scratch) -> WebS
     key = websocket.draw_key()
     try:
         transport.write(websocket.handshake(shake.path, shake.host_header, shake.headers, key))
-        status, reason, headers, said = await end.opened
+        try:
+            async with asyncio.timeout(client.config.read_timeout or _ANSWERS_WITHIN):
+                status, reason, headers, said = await end.opened
+        except TimeoutError:
+            raise ConnectError(
+                "The server does not answer the wish for a websocket.",
+                hint="Is there a proxy between that knows none?",
+                sent=True,
+            ) from None
         client.clock.observe(headers)
         if status != 101:
             raise answers.refusal(client.config, status, reason, headers, said, call.what)

@@ -76,7 +76,7 @@ async def list_files(client: Client, session: Session, path: str = ".") -> list[
             )
             for each in json.loads(told.files or "[]")
         ]
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as exc:
         raise ProtocolError(f"The server lists {path!r} in a form that we do not know.") from exc
     return sorted(found, key=lambda each: (not each.is_folder, each.name))
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 
-from .errors import ConfigError
+from .errors import ConfigError, ProtocolError, clipped
 
 Slots = Mapping[str, Decimal]
 """Slot name → amount; ``mem`` in bytes."""
@@ -133,8 +133,22 @@ def parse_slots(answer: Mapping[str, object]) -> dict[str, Decimal]:
     """Return a server's slots (decimal strings; memory in bytes) as amounts.
 
     ``Infinity`` and ``NaN`` are kept: no limit, and hidden.
+
+    Raises:
+        ProtocolError: One is no amount that there can be.
     """
-    return {name: Decimal(str(value)) for name, value in answer.items() if value is not None}
+    return {name: _told(name, value) for name, value in answer.items() if value is not None}
+
+
+def _told(name: str, value: object) -> Decimal:
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        amount = Decimal("sNaN")
+    # Written out, a number with a large exponent would fill the memory.
+    if amount.is_snan() or (amount.is_finite() and not -99 < amount.adjusted() < 36):
+        raise ProtocolError(f"The server tells {clipped(value)!r} as an amount of {clipped(name)}.")
+    return amount
 
 
 def resolve(wanted: Slots, known: Iterable[str]) -> dict[str, Decimal]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import stat
@@ -10,6 +9,7 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from .archive import BROKEN, open_tar
 from .errors import ProtocolError
 from .places import LIMIT, check_room, make_folder, whole_or_none
 
@@ -37,7 +37,7 @@ def unpack(
         ConfigError: It takes more than *limit* bytes when it is unpacked, or cannot be written.
     """
     try:
-        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as tar:
+        with open_tar(packed) as tar:
             places: list[tuple[tarfile.TarInfo, Path]] = []
             odd = []
             files: dict[str, tarfile.TarInfo] = {}
@@ -62,7 +62,7 @@ def unpack(
                 with whole_or_none(place) as file:
                     shutil.copyfileobj(opened, file)
                 place.chmod(stat.S_IMODE(content.mode) & 0o755 | stat.S_IRUSR | stat.S_IWUSR)
-    except tarfile.TarError as exc:
+    except BROKEN as exc:
         raise ProtocolError(f"The server sent a broken archive: {exc}.") from exc
     for each in odd:
         on_left_out(each)
@@ -72,10 +72,10 @@ def unpack(
 def link_of(packed: bytes) -> str:
     """Return where an archive leads that is nothing but a symbolic link; ``""``: it is none."""
     try:
-        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as tar:
+        with open_tar(packed) as tar:
             member = tar.next()
             return member.linkname if member is not None and member.issym() else ""
-    except tarfile.TarError:
+    except BROKEN:
         return ""  # unpacking it tells
 
 

@@ -107,7 +107,7 @@ def _ends_at(idle_checks: str | None, now: float) -> int:
 def _read(text: str | None) -> Mapping[str, Any]:
     try:
         told = msgspec.json.decode(text or "{}")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return {}  # some servers cut it; it is only a figure in a table
     return told if isinstance(told, dict) else {}
 
@@ -118,7 +118,8 @@ def _figure(stats: Mapping[str, Any], name: str, key: str) -> float | None:
         amount = Decimal(str(entry[key])) if isinstance(entry, dict) else None
     except (KeyError, InvalidOperation):
         return None
-    return float(amount) if amount is not None and amount.is_finite() else None
+    is_amount = amount is not None and amount.is_finite() and amount.adjusted() < 36
+    return float(amount) if amount is not None and is_amount else None
 
 
 def _scaled(figure: float | None, divisor: float) -> float | None:

@@ -78,7 +78,8 @@ def flood_rows(kernel: Frontend, state: Path, size: int) -> Iterator[Row]:
     for name, grown in watch.grown.items():
         target = MOST if name in ("kernel", "manager") else None
         yield Row(f"… growth of the {name}, MiB", "", f"{grown:.0f}", grown, target)
-    yield Row("… shown, 10⁶ characters", "", f"{len(cell.text) / 1e6:.0f}", len(cell.text), None)
+    shown = len(cell.text) / 1e6
+    yield Row("… shown, 10⁶ characters", "", f"{shown:.0f}", shown, None)
     pace = len(cell.texts) / cell.seconds
     yield Row("… messages a second", "", f"{pace:.0f}", pace, 100)
     began = time.monotonic()

@@ -42,6 +42,7 @@ _FORM = re.compile(r"<!--bai:(\d+):([0-9a-f]+):(\d+):(\d+):(\d+):(\d+):")
 _END = "-->"
 _LONGEST_NUMBER = 18  # digits
 _MOST_PARTS = 65536
+_MOST_WAITING = 512 * 2**20  # bytes of messages that are not whole
 _PLAIN = 128 * 1024  # characters sent as they are; as JSON one can take 6 bytes
 _PACKED = 512 * 1024  # characters of a packed part; each takes one byte
 
@@ -194,6 +195,11 @@ class Decoder:
             return None
         collected.count += 1
         collected.body += data
+        while sum(len(each.body) for each in self._parts.values()) > _MOST_WAITING:
+            # Nothing of ours leaves so much unfinished; the session's code can, if it wants to.
+            del self._parts[next(iter(self._parts))]
+            if int(number) not in self._parts:
+                return None
         if collected.count < int(parts):
             return None
         del self._parts[int(number)]
@@ -252,11 +258,13 @@ def replay_of(told: Any) -> Replay | None:
             int(told["last"]),
             int(told.get("serial", 0)),
         )
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
 
 
 def _replayed(kind: str, text: str) -> Event | Message | None:
+    if not isinstance(text, str):
+        raise TypeError("no text")
     return _message(bytearray(text.encode())) if kind == "rich" else Text(kind, text)
 
 

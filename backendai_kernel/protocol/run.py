@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import ProtocolError
+from ..errors import ProtocolError, clipped
 from ..model import RunAnswer, RunStatus
 from . import calls
 
@@ -201,7 +201,7 @@ class RunState:
             case _:
                 self.is_over = True
                 raise ProtocolError(
-                    f"The server answered a run with the status {answer.status_name!r}, which "
+                    f"The server answered a run with the status {clipped(answer.status_name)!r}, which "
                     "this version does not know.",
                     hint="Upgrade backendai-kernel.",
                 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 
 from ..errors import ProtocolError
@@ -16,6 +17,7 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 
 NORMAL, GOING_AWAY, INTERNAL_ERROR, TRY_AGAIN_LATER = 1000, 1001, 1011, 1013
 
+_STATUS = re.compile("[1-9][0-9]{2}")
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _FINAL, _MASKED, _LENGTH = 0x80, 0x80, 0x7F
 _LARGEST_CONTROL = 125
@@ -57,7 +59,7 @@ def read_head(head: bytes) -> tuple[int, str, dict[str, str]]:
     first, *lines = head.decode("latin-1").split("\r\n")
     version, _, rest = first.partition(" ")
     status, _, reason = rest.partition(" ")
-    if not version.startswith("HTTP/") or not status.isdigit():
+    if not version.startswith("HTTP/") or not _STATUS.fullmatch(status):
         raise ProtocolError("The server does not answer in HTTP.", hint="Check BACKEND_ENDPOINT.")
     pairs = (line.partition(":") for line in lines if line)
     return int(status), reason, {name.strip().lower(): value.strip() for name, _, value in pairs}

@@ -282,6 +282,6 @@ def _session_rows(text: str) -> list[list[Any]]:
             ]
             for each in found
         ]
-    except (ValueError, AttributeError, TypeError) as exc:
+    except (ValueError, AttributeError, TypeError, OverflowError, RecursionError) as exc:
         raise ProtocolError(f"The server lists files in a form we cannot read: {exc}.") from exc
     return sorted(rows, key=lambda row: (not row[1], row[0]))

@@ -1,0 +1,25 @@
+"""How much is tried: a little, the same each time, or with ``BACKENDAI_FUZZ=long`` much more."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+pytest.importorskip("hypothesis", reason="the extra dev has it")
+
+from hypothesis import HealthCheck, settings
+
+_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+settings.register_profile(
+    "short",
+    max_examples=60,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=_SLOW,
+)
+settings.register_profile(
+    "long", max_examples=4000, database=None, deadline=None, suppress_health_check=_SLOW
+)
+settings.load_profile("long" if os.environ.get("BACKENDAI_FUZZ") == "long" else "short")
