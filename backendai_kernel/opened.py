@@ -208,7 +208,10 @@ async def _spawn() -> asyncio.subprocess.Process:
             *(sys.executable, "-I", "-c", _START, json.dumps(modules)),
             stdin=pipe,
             stdout=pipe,
-            start_new_session=True,  # Ctrl-C in a terminal is not meant for it
+            # Ctrl-C in a terminal is not meant for it. A session of its own would do that as well,
+            # but Linux gives each one its share of a processor, and words then waited four times as
+            # long beside whatever computes (`docs/performance.md`).
+            process_group=0,
         )
     except OSError as exc:
         raise ConfigError(f"No process can be started for the port: {exc}.") from exc

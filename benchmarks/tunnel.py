@@ -219,7 +219,7 @@ def tunnel_rows(
             yield from _starts(plain, folder, official, rounds)
         yield from _floors(plain, folder, ports["tcp"], rounds)
         yield from _idle(plain, folder)
-        yield from _beside_a_cell(plain, folder, rounds)
+        yield from _beside_a_cell(plain, folder, ports["tcp"], rounds)
         with urllib.request.urlopen(f"{plain['BACKEND_ENDPOINT']}/_note", timeout=10) as answer:
             deflate = json.load(answer)["deflate"]
     yield Row("permessage-deflate offered", "", str(deflate), deflate, 0)
@@ -313,29 +313,42 @@ def _idle(environ: Mapping[str, str], folder: Path) -> Iterator[Row]:
     yield Row("… CPU of them, %", "", f"{used:.1f}", used, None)
 
 
-def _beside_a_cell(environ: Mapping[str, str], folder: Path, rounds: object) -> Iterator[Row]:
-    """Ping through a tunnel that a kernel has opened, while it is idle and while it computes."""
-    with Frontend(PLAIN, folder, environ) as kernel:
-        port = int(kernel.run(OPEN).text)
-        with Carrier(port).talking() as words:
-            tails, middles = [], []
-            for _ in rounds(7):
-                pair = []
-                for seconds in (0.0, 1.5):
-                    cell = threading.Thread(target=kernel.run, args=(SPIN.format(seconds),))
-                    cell.start()
-                    time.sleep(0.3)
-                    began, pings = time.monotonic(), []
-                    while time.monotonic() < began + 0.9:
-                        pings.append(words.ping())
-                        time.sleep(0.001)
-                    cell.join()
-                    ordered = sorted(pings)
-                    pair.append((ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.95)]))
-                middles.append([one[0] for one in pair])
-                tails.append([one[1] for one in pair])
-    yield in_turn("ping p50, kernel idle / computing", middles, 1e3, "ms", None)
-    yield in_turn("ping p95, kernel idle / computing", tails, 1e3, "ms", 2.0)
+def _beside_a_cell(
+    environ: Mapping[str, str], folder: Path, tcp: int, rounds: object
+) -> Iterator[Row]:
+    """Ping through a tunnel that a kernel has opened, while it is idle and while it computes.
+
+    The words through a bare relay, which has to do with no kernel, go in turn with them: what they
+    take longer beside a cell is the computer's doing.
+    """
+    with Frontend(PLAIN, folder, environ) as kernel, bare(tcp) as relay, ExitStack() as talks:
+        ours = Carrier(int(kernel.run(OPEN).text))
+        words = [talks.enter_context(each.talking()) for each in (ours, relay)]
+        tails, middles = ([], []), ([], [])
+        for _ in rounds(15):
+            seen = [_pings_beside(kernel, seconds, words) for seconds in (0.0, 1.5)]
+            for number in range(len(words)):
+                pair = [sorted(each[number]) for each in seen]
+                middles[number].append([one[len(one) // 2] for one in pair])
+                tails[number].append([one[int(len(one) * 0.95)] for one in pair])
+    yield in_turn("ping p50, kernel idle / computing", middles[0], 1e3, "ms", None)
+    yield in_turn("ping p95, kernel idle / computing", tails[0], 1e3, "ms", 2.0)
+    yield in_turn("… bare relay's p50", middles[1], 1e3, "ms", None)
+    yield in_turn("… bare relay's p95", tails[1], 1e3, "ms", None)
+
+
+def _pings_beside(kernel: Frontend, seconds: float, words: Sequence[Talk]) -> list[list[float]]:
+    """Return the times of round trips through each, while a cell computes for so many seconds."""
+    cell = threading.Thread(target=kernel.run, args=(SPIN.format(seconds),))
+    cell.start()
+    time.sleep(0.3)
+    began, found = time.monotonic(), [[] for _ in words]
+    while time.monotonic() < began + 0.9:
+        for each, pings in zip(words, found, strict=True):
+            pings.append(each.ping())
+            time.sleep(0.001)
+    cell.join()
+    return found
 
 
 def environment() -> dict[str, str]:
