@@ -18,14 +18,14 @@ from ..errors import APIError, BackendError, ConnectError
 from ..expiry import Deadline, warning
 from ..journal import Entry, Journal
 from ..leases import Lease, hint, left_behind, sign
-from ..protocol.envelope import Message
-from ..protocol.run import Contact, Event, Finished, Text
+from ..protocol.run import Text
 from ..session import ComputeSession, destroy
 from ..slots import parse_words
 from ..sshkeys import Place, forget_ended
 from ..start import Left, Progress, Request, start_session
 from .kept import KeptNote
-from .resume import resume
+from .left import LeftCell
+from .resume import OnLeft, resume
 from .upkeep import Upkeep
 from .wish import Publish, Wish
 
@@ -45,8 +45,6 @@ _GOES_ON = (
     "Interrupt ends both."
 )
 
-OnLeft = Callable[[Entry], Publish]
-
 
 class SessionHold(ABC):
     """A session, from its start to its end."""
@@ -61,7 +59,7 @@ class SessionHold(ABC):
         on_late: Publish = lambda event: None,
         on_end: Callable[[], None] = lambda: None,
         lease: Lease | None = None,
-        on_left: OnLeft = lambda entry: lambda event: None,
+        on_left: OnLeft = lambda entry: None,
     ) -> None:
         """Prepare; nothing is sent.
 
@@ -70,7 +68,7 @@ class SessionHold(ABC):
             lease: Of the session's name, where this process has begun to hold it.
             on_late: Takes what comes of a request that is over.
             on_end: Called when the session is gone, and with it all that it held.
-            on_left: Told a cell that outlived the kernel before this one, returns what takes the
+            on_left: Told a cell that outlived the kernel before this one, returns what shows the
                 rest of its output.
         """
         self.wish = wish
@@ -87,7 +85,7 @@ class SessionHold(ABC):
         self._on_left = on_left
         self._left: ComputeSession | None = None  # whose run of before is brought to its end
         self._taking: asyncio.Task[None] | None = None
-        self._missed = 0  # number of the cell that has gone on without its kernel
+        self._left_cell: LeftCell | None = None
         self._following: asyncio.Task[None] | None = None
         self._kept = KeptNote(environ, wish.name)
         self.journal = Journal(environ, wish.name)
@@ -215,15 +213,9 @@ class SessionHold(ABC):
         self._left = session
         await resume(self.journal, session, left, self._note_left)
 
-    def _note_left(self, entry: Entry) -> Publish:
-        publish = self._on_left(entry)
-
-        def note(event: Event | Message) -> None:
-            if not isinstance(event, Finished | Contact):
-                self._missed = entry.head.count
-            publish(event)
-
-        return note
+    def _note_left(self, entry: Entry) -> LeftCell | None:
+        self._left_cell = self._on_left(entry)
+        return self._left_cell
 
     def left_run(self) -> bool:
         """Tell whether a kernel process before this one has left a run that may still go on."""
@@ -237,7 +229,8 @@ class SessionHold(ABC):
     def take_resumed(self) -> str:
         """Return, once, what a kernel that was started again has to say of it."""
         is_resumed, self._resumed = self._resumed, False
-        missed, self._missed = self._missed, 0
+        left, self._left_cell = self._left_cell, None
+        missed = left.count if left is not None and left.has_said else 0
         if not is_resumed:
             return ""
         return _RESUMED + (_MISSED.format(count=missed) if missed else "")

@@ -13,7 +13,7 @@ from typing import Any
 from ..journal import Entry
 from ..outputs import Translator
 from ..protocol.envelope import Message
-from ..protocol.run import Event, Finished
+from ..protocol.run import Contact, Event, Finished
 from .limit import TextLimit
 from .queue import OutputQueue
 
@@ -21,7 +21,12 @@ Send = Callable[[str, dict[str, Any]], None]
 
 
 class LeftCell:
-    """One such cell; made on any thread, it sends on the kernel's loop."""
+    """One such cell; made on any thread, it sends on the kernel's loop.
+
+    Attributes:
+        count: Its number.
+        has_said: There was output that its own kernel has not sent.
+    """
 
     def __init__(
         self,
@@ -37,6 +42,8 @@ class LeftCell:
             send: Sends a message as an answer to the cell.
             relay: Takes comm messages, and what belongs to another request.
         """
+        self.count = entry.head.count
+        self.has_said = False
         self._origin = str(entry.head.parent.get("msg_id", ""))
         self._translator = Translator(entry.head.count, plain=not entry.head.key)
         self._limit = TextLimit(limit, entry.path)
@@ -47,7 +54,12 @@ class LeftCell:
 
     def publish(self, event: Event | Message) -> None:
         """Take an event; from any thread."""
+        self.has_said = self.has_said or not isinstance(event, Finished | Contact)
         self._queue.put(event)
+
+    async def room(self) -> None:
+        """Return when there is room for more; on the loop of whoever publishes."""
+        await self._queue.room()
 
     def _deliver(self, event: Event | Message) -> None:
         if isinstance(event, Message) and (

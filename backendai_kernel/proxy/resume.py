@@ -12,7 +12,9 @@ from ..protocol.run import InputRequest
 from ..run import HELD_BY_ANOTHER
 from ..session import ComputeSession
 from ..start import Left
-from .wish import Publish
+from .left import LeftCell
+
+OnLeft = Callable[[Entry], LeftCell | None]
 
 _HEEDING = 4.0  # seconds for the code of a kernel that was restarted to heed its interrupt
 
@@ -33,7 +35,7 @@ async def resume(
     journal: Journal,
     session: ComputeSession,
     left: Left,
-    on_left: Callable[[Entry], Publish] = lambda entry: lambda event: None,
+    on_left: OnLeft = lambda entry: None,
 ) -> None:
     """Bring the run that another kernel process left to its end; what it says is kept.
 
@@ -42,7 +44,7 @@ async def resume(
     interrupted there.
 
     Args:
-        on_left: Told the cell, returns what takes the rest of its output.
+        on_left: Told the cell, returns what shows the rest of its output, or ``None``.
 
     Raises:
         StillRunning: It cannot be told from the end of a run that nobody polls.
@@ -55,10 +57,10 @@ async def resume(
             raise RunLost(HELD_BY_ANOTHER)
         raise StillRunning
     entry = left_entry(journal, session.id, left)
-    publish: Publish = lambda event: None  # noqa: E731 -- output of no cell
+    shown: LeftCell | None = None
     if entry is not None:
         journal.resume(entry)
-        publish = publish if left.is_planned else on_left(entry)
+        shown = None if left.is_planned else on_left(entry)
     have = entry.have if entry is not None else {}
     try:
         async with (
@@ -69,13 +71,14 @@ async def resume(
                 run.on_answer = journal.answer
             if left.is_planned:
                 await run.interrupt()
-            else:
-                run.on_contact = publish
+            elif shown is not None:
+                run.on_contact = shown.publish
             async for event in run:
                 if isinstance(event, InputRequest):
                     await run.interrupt()
-                else:
-                    publish(event)
+                elif shown is not None:
+                    shown.publish(event)
+                    await shown.room()
     except TimeoutError:
         await replace_interpreter(session)
     except ConnectError as exc:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ..journal import Entry
     from ..session import ComputeSession
     from .lanes import QueryLane
-    from .wish import Publish, Wish
+    from .left import LeftCell
+    from .wish import Wish
 
 AnyLane = TypeVar("AnyLane", bound="QueryLane")
 
@@ -132,7 +133,7 @@ class SessionsKernel(LivingKernel):
         except (BackendError, OSError) as exc:  # the first cell tries again, and says so
             self.log.warning("What ran before cannot be gone on with yet: %s", exc)
 
-    def _show_left(self, entry: Entry) -> Publish:
+    def _show_left(self, entry: Entry) -> LeftCell:
         """Return what shows the rest of a cell that outlived the kernel before this one."""
         from .left import LeftCell
         from .limit import output_limit
@@ -142,7 +143,7 @@ class SessionsKernel(LivingKernel):
         send = self._sender_for(parent)
         loop.call_soon_threadsafe(self._relay.remember, parent)
         relay, limit = self._relay.deliver, output_limit(os.environ)
-        return LeftCell(entry, loop, send, relay, limit).publish
+        return LeftCell(entry, loop, send, relay, limit)
 
     def _the_lane(self) -> QueryLane:
         from .lanes import QueryLane

@@ -174,7 +174,7 @@ class Notebook:
         return self._watch(self.client.execute(code, allow_stdin=allow_stdin, **options))
 
     def _watch(self, message_id: str) -> Cell:
-        cell = self._cells[message_id] = Cell(message_id)  # ids come again after a restart
+        cell = self._cells[message_id] = Cell(message_id)
         return cell
 
     async def ask(self, question: str, *args: Any, **options: Any) -> dict[str, Any]:
@@ -244,7 +244,10 @@ class Notebook:
         """Restart the kernel, as the button does."""
         await self.close()
         await self.manager.restart_kernel()
+        sent = self.client.session.message_count
         self.client = self.manager.client()
+        # Or ids came again, and what a cell of before still says were taken for another's.
+        self.client.session.message_count = max(sent, self.client.session.message_count)
         await self.open()
 
     async def is_alive(self) -> bool:
