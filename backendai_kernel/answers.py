@@ -144,6 +144,11 @@ def refusal(
 
 def unreachable(config: Config, exc: aiohttp.ClientConnectorError) -> ConnectError:
     """Return the error that a connection which did not come about means."""
+    if config.is_local:
+        return ConnectError(
+            "The embedded manager of this computer has gone, and its sessions with it.",
+            hint="Restart the kernel: its first cell starts another one.",
+        )
     if "certificate" in str(exc).lower():
         return ConnectError(
             f"The certificate of {config.endpoint} is not trusted.",

@@ -347,6 +347,8 @@ class Run:
         return answer
 
     async def _wait(self, error: BackendError) -> None:
+        if self.session.client.config.is_local and not getattr(error, "sent", True):
+            raise error  # nobody listens at its port any more, and its sessions ended with it
         pause = self._reach.lost(error)
         if self._reach.is_over():
             raise RunLost(

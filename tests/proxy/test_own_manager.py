@@ -81,3 +81,19 @@ async def test_a_manager_that_nobody_needs_any_more_goes_by_itself(environ, fold
     assert told["pid"] == serving.pid
     assert status == 0
     assert not (state / "manager.json").exists()
+
+
+async def test_a_manager_that_is_killed_ends_the_cell_and_says_what_to_do(environ, folder):
+    async with open_notebook(folder, environ) as notebook:
+        await notebook.run("1")
+        running = notebook.send("import time; print('begun', flush=True); time.sleep(600)")
+        await running.until(lambda cell: "begun" in cell.stdout)
+        managers(folder / "state")[0].kill()
+        await running.done()
+        after = await notebook.run("2")
+
+    for cell in (running, after):
+        assert cell.error[1] == (
+            "The embedded manager of this computer has gone, and its sessions with it.\n"
+            "Restart the kernel: its first cell starts another one."
+        )
