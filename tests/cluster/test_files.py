@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from backendai_kernel import sessionfiles, storage, vfolders
+from backendai_kernel import sessionfiles, storage, values, vfolders
 from backendai_kernel.client import Client
 from backendai_kernel.errors import APIError, Conflict, NotFound
 from backendai_kernel.listing import find_session
@@ -161,3 +161,16 @@ async def test_a_session_takes_and_gives_files(client, session, tree, tmp_path):
 
         assert contents(tmp_path / "large" / "tree") == contents(tree)
         assert len(notes) == 2
+
+
+async def test_variables_of_any_size_go_there_and_come_back(client, session):
+    there = await open_session(client, await find_session(client, session.id))
+    big = os.urandom(9 * MIB)
+    await values.push(there, {"big": big, "small": {"a": [1, None, (2.5,)]}})
+    said = await collect(there.run("import os; print(len(big), small, os.listdir())"))
+    back = await values.pull(there, ["big", "small"])
+    told = "".join(e.text for e in said if isinstance(e, Text))
+
+    assert told.startswith(f"{9 * MIB} {{'a': [1, None, (2.5,)]}}")
+    assert ".upload-" not in told
+    assert back == {"big": big, "small": {"a": [1, None, (2.5,)]}}
