@@ -11,6 +11,8 @@ from backendai_kernel.anew import replace_interpreter
 from backendai_kernel.errors import RunLost
 from backendai_kernel.local.manager import LocalManager
 from backendai_kernel.local.release import RELEASES
+from backendai_kernel.model import RunStatus
+from backendai_kernel.protocol import calls
 from backendai_kernel.run import collect
 
 from .test_session import session_of, texts
@@ -82,3 +84,13 @@ async def test_an_interpreter_that_is_idle_is_replaced_as_ever(tmp_path):
         await replace_interpreter(session)
 
         assert await texts(session, "print('x' in dir())") == "False\n"
+
+
+async def test_a_run_whose_question_went_to_a_dead_client_is_brought_to_its_end(tmp_path):
+    async with LocalManager(tmp_path / "manager") as manager, session_of(manager) as session:
+        call = calls.execute(session.id, "left", "query", "x = 1\ninput('who? ')")
+        while (await session.client.send(call)).status is not RunStatus.WAITING_INPUT:
+            call = calls.execute(session.id, "left", "continue")
+
+        assert await session.take_over("left", asks=False)  # nobody knows that it asks
+        assert await texts(session, "print(x)") == "1\n"
