@@ -25,9 +25,11 @@ from .protocol.run import Event, Finished, InputRequest, Media, Text
 VARIABLE = "BACKENDAI_KERNEL_JOURNAL"
 DEFAULT = "2g"
 _CELLS = 20  # of a notebook, as far as they have room
+_SPARE = 10  # more than that, so that not every cell has to wait for a file to be removed
 _PIECE = 2**20  # characters that are written at once: a copy of a whole flood would be one too many
 NO_ROOM = "[The journal had no room for more; BACKENDAI_KERNEL_JOURNAL=10g gives it some.]\n"
 """What is said of a cell whose output is not whole in the journal."""
+_CUT = b'{"cut":true}\n'
 _OLD = 30 * 86400.0  # seconds after which a notebook that is not used any more is forgotten
 
 
@@ -94,8 +96,10 @@ class Journal:
         self._folder = self._root / name
         self._limit = limit_of(environ)
         self._file: int | None = None
+        self._name = ""  # of the file that is open, …
+        self._end = 0  # … and its length in bytes
+        self._older: dict[str, int] | None = None  # length of each cell before it, oldest first
         self._room = 0
-        self._older: list[Path] = []
         self.is_cut = False
 
     @property
@@ -113,21 +117,31 @@ class Journal:
         self.is_cut = False
         if not self._limit:
             return
-        make_private(self._folder)
-        self._prune()
-        self._older = self._paths()
-        path = self._folder / f"{time.time_ns():020d}-{head.key or 'plain'}.jsonl"
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        if self._older is None:
+            self._older = self._found()
+        self._prune(self._older)
+        self._name, self._end = f"{time.time_ns():020d}-{head.key or 'plain'}.jsonl", 0
+        try:
+            self._file = self._created()
+        except FileNotFoundError:  # somebody has emptied the folder for what is kept
+            self._older = self._found()
+            self._file = self._created()
         self._write({name: getattr(head, name) for name in Head.__slots__})
 
+    def _created(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        return os.open(f"{self._folder}/{self._name}", flags, 0o600)
+
     def resume(self, entry: Entry) -> None:
-        """Go on with the file of a cell."""
+        """Go on with the file of a cell, which is the newest."""
         self.close()
         self.is_cut = False
-        self._room = max(0, self._limit - sum(p.stat().st_size for p in self._paths()))
-        self._older = [path for path in self._paths() if path.name < entry.path.name]
+        self._older = self._found()
+        self._room = max(0, self._limit - sum(self._older.values()))
+        self._name, self._end = entry.path.name, self._older.pop(entry.path.name, 0)
         self._file = os.open(entry.path, os.O_WRONLY | os.O_APPEND)
-        os.write(self._file, b"\n")  # the last line may have no end
+        _put(self._file, b"\n")  # the last line may have no end
+        self._end += 1
 
     def answer(self, events: Sequence[Event | Message], have: Mapping[str, int]) -> None:
         """Keep what an answer brought; all of it is there or nothing."""
@@ -140,6 +154,8 @@ class Journal:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+            if self._older is not None:
+                self._older[self._name] = self._end
 
     def last(self) -> Entry | None:
         """Return the newest cell."""
@@ -156,7 +172,7 @@ class Journal:
     def _write(self, line: Mapping[str, Any]) -> None:
         if self._file is None:
             return
-        end, size = os.fstat(self._file).st_size, 0
+        size = 0
         try:
             for piece in _written(line):
                 size += len(piece)
@@ -165,36 +181,40 @@ class Journal:
                 _put(self._file, piece)
         except OSError:  # no room, in the journal or on the disk: the cell says so at its end
             self.is_cut = True
-            os.ftruncate(self._file, end)  # of the line there is all or nothing
+            os.ftruncate(self._file, self._end)  # of the line there is all or nothing
             with suppress(OSError):
-                _put(self._file, b'{"cut":true}\n')
+                _put(self._file, _CUT)
+                self._end += len(_CUT)
             self.close()
             return
         self._room -= size
+        self._end += size
 
     def _has_room(self, size: int) -> bool:
         while self._room < size and self._older:
-            oldest = self._older.pop(0)
-            try:
-                room = oldest.stat().st_size
-                oldest.unlink()
-            except FileNotFoundError:
-                continue  # another process of this notebook has pruned, too
-            self._room += room
+            self._remove_oldest(self._older)
         return self._room >= size
 
-    def _prune(self) -> None:
-        paths = self._paths()
-        sizes = {path: path.stat().st_size for path in paths}
-        while len(paths) >= _CELLS or (paths and sum(sizes[p] for p in paths) > self._limit):
-            oldest = paths.pop(0)
-            oldest.unlink(missing_ok=True)
-        self._room = self._limit - sum(sizes[path] for path in paths)
+    def _remove_oldest(self, older: dict[str, int]) -> None:
+        name = next(iter(older))
+        self._room += older.pop(name)
+        (self._folder / name).unlink(missing_ok=True)
+
+    def _prune(self, older: dict[str, int]) -> None:
+        self._room = self._limit - sum(older.values())
+        most = _CELLS if len(older) >= _CELLS + _SPARE else _CELLS + _SPARE
+        while len(older) >= most or (older and self._room < 0):
+            self._remove_oldest(older)
+
+    def _found(self) -> dict[str, int]:
+        """Look, once, at what is there; no other process writes while this one does."""
+        make_private(self._folder)
         for folder in self._root.iterdir():
             if folder != self._folder and time.time() - folder.stat().st_mtime > _OLD:
                 for path in folder.glob("*.jsonl"):
                     path.unlink(missing_ok=True)
                 folder.rmdir()
+        return {path.name: path.stat().st_size for path in self._paths()}
 
 
 def limit_of(environ: Mapping[str, str]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal, InvalidOperation
+from functools import cache
 
 from .errors import ConfigError, ProtocolError, clipped
 
@@ -54,7 +55,11 @@ def size_setting(environ: Mapping[str, str], variable: str, default: str, exampl
     Raises:
         ConfigError: It is no size.
     """
-    word = environ.get(variable, "").strip() or default
+    return _size_setting(environ.get(variable, "").strip() or default, variable, example)
+
+
+@cache  # each cell asks
+def _size_setting(word: str, variable: str, example: str) -> int:
     try:
         return int(parse_size(word))
     except (ConfigError, ValueError, ArithmeticError):

@@ -289,8 +289,9 @@ class Cell:
         if isinstance(error := sent.exception(), BackendError):
             self._say(f"The interrupt did not reach the session: {error}\n")
         elif error is None and not sent.result():
-            # It still waits for the session: nothing of it runs there yet.
-            self._offers = True  # if there is anything to end
+            # It still waits for the session: nothing of it runs there yet. Code of a cell before it
+            # has been interrupted already; a callback was only now, and is given its time.
+            self._offers = self._offers or self._lane.is_left_running
             work.cancel()
 
     def _still_running(self, work: Future[None]) -> None:

@@ -65,8 +65,12 @@ class KeptNote:
         if self._file is None:
             make_private(self._path.parent)
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
-        os.lseek(self._file, 0, os.SEEK_SET)
-        os.write(self._file, note.ljust(_LENGTH).encode())
+        written = note.ljust(_LENGTH).encode()
+        if hasattr(os, "pwrite"):  # each call may have to wait for the other threads
+            os.pwrite(self._file, written, 0)
+        else:
+            os.lseek(self._file, 0, os.SEEK_SET)
+            os.write(self._file, written)
 
     def forget(self) -> None:
         """There is no session any more."""

@@ -116,8 +116,7 @@ class QueryLane(SessionHold):
                             publish(event)
                             await room()
                 finally:
-                    self.journal.close()
-                    run.on_answer = lambda events, have: None
+                    run.on_answer = lambda events, have: None  # the next cell closes the file
                     self._run = None  # what is left of it is brought to its end without us
         except RunLost as exc:
             lost = await self._examined(exc, "while the code ran")

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from ..protocol.envelope import Message
-from ..protocol.run import Event, Text
+from ..protocol.run import Event, Finished, Text
 
 _STEP = 0.011  # seconds between two messages of text at the least
 _LONGEST = 1_000_000  # characters of one message, beyond which nothing is joined
@@ -41,11 +41,17 @@ class OutputQueue:
         self._held: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 
     def put(self, event: Event | Message) -> None:
-        """Take an event; from any thread."""
+        """Take an event; from any thread.
+
+        What nobody sees waits for what comes next, or for the end of the cell: to wake another
+        thread takes as long as a request.
+        """
         with self._lock:
             self._waiting.append(event)
             self._size += len(event.text) if isinstance(event, Text) else 0
-            if self._is_due:
+            if self._is_due or isinstance(event, Finished):
+                return
+            if isinstance(event, Message) and event.kind == "reply":
                 return
             self._is_due = True
         self._loop.call_soon_threadsafe(self._due)
