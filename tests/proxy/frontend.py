@@ -93,7 +93,9 @@ class Cell:
     @property
     def error(self) -> tuple[str, str]:
         """Name and value of the only error, which the reply names too."""
-        [content] = self.of("error")
+        errors = self.of("error")
+        assert len(errors) == 1, f"not one error: {self.messages}, reply {self.reply}"
+        [content] = errors
         assert self.reply["status"] == "error"
         assert (self.reply["ename"], self.reply["evalue"]) == (content["ename"], content["evalue"])
         return content["ename"], content["evalue"]
@@ -146,7 +148,11 @@ class Notebook:
                 message = await read(timeout=1.0)
             except queue.Empty:
                 continue
-            cell = self._cells.get(message["parent_header"].get("msg_id", ""))
+            parent = message["parent_header"]
+            # The manager's channel for interrupts counts by itself, under the same session's name:
+            # the id of an interrupt may be that of a cell.
+            is_ours = parent.get("msg_type") not in ("interrupt_request", "shutdown_request")
+            cell = self._cells.get(parent.get("msg_id", "")) if is_ours else None
             if cell is not None:
                 take(cell, message)
                 cell.changed()
