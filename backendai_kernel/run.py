@@ -81,6 +81,7 @@ class Run:
         self._has_extra = False
         self._may_go_on = False  # although nobody asks for it any more
         self._doubt = ""  # why it cannot be told how the code ended
+        self._astray = ""  # why its end has gone to a poll that nobody reads
         self._waiting: InputRequest | None = None
         self._asks = False  # as the session was told last
         self._recovery = Recovery(session, key)
@@ -288,6 +289,8 @@ class Run:
         if self._state.is_resumed:
             self._state.is_resumed = False
             return await self._rescue("the kernel was away")
+        if self._astray:
+            return await self._rescue(self._astray)
         call = self._state.next_call()
         self._has_extra = self._has_extra or self._state.is_freed
         try:
@@ -321,12 +324,14 @@ class Run:
         ``continue`` would open a run again that has ended meanwhile, for ever (26); an empty
         ``query`` under the same run id is answered with the rest of a run that goes on, and frees
         the queue of one that has ended or that the server cannot tell about (19, 23, 27). In the
-        second case the end that it tells may be its own: how the code ended nobody knows.
+        second case the end that it tells may be its own: how the code ended nobody knows. A poll
+        from before is held for 2 s, though nobody reads it, and may take the end of code that ends
+        meanwhile. Then the answer names no run, and it is asked anew.
         """
         recovery = self._recovery
         if recovery.key:
             recovery.lose(self._state)
-        else:
+        elif not self._astray:
             self._events.append(Text("stderr", _LOST_OUTPUT.format(reason=reason)))
         call = calls.execute(self.session.id, self._state.run_id, "query", "")
         while True:
@@ -339,8 +344,11 @@ class Run:
             else:
                 break
         self._has_extra = True
+        self._astray = ""
         if answer.status is RunStatus.FINISHED:
             self._doubt = reason
+        elif answer.status is RunStatus.CONTINUED and not answer.run_id:
+            self._astray = reason
         elif recovery.key and answer.status is RunStatus.CONTINUED:
             self._state.give_input(recovery.question())  # it may wait for one that was lost
         await self._reached()

@@ -47,6 +47,7 @@ class LeftCell:
         self._origin = str(entry.head.parent.get("msg_id", ""))
         self._translator = Translator(entry.head.count, plain=not entry.head.key)
         self._limit = TextLimit(limit, entry.path)
+        self._loop = loop
         self._queue = OutputQueue(loop, self._deliver)
         self._send = send
         self._relay = relay
@@ -56,6 +57,8 @@ class LeftCell:
         """Take an event; from any thread."""
         self.has_said = self.has_said or not isinstance(event, Finished | Contact)
         self._queue.put(event)
+        if isinstance(event, Finished):  # the queue leaves that to whoever waits for the end
+            self._loop.call_soon_threadsafe(self._queue.flush)
 
     async def room(self) -> None:
         """Return when there is room for more; on the loop of whoever publishes."""

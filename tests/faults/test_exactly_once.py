@@ -16,6 +16,7 @@ from backendai_kernel.protocol.envelope import Message
 from backendai_kernel.protocol.run import Finished, InputRequest, Text
 from backendai_kernel.session import ComputeSession
 from backendai_kernel.start import Request, start_session
+from tests.faults.dropping import DroppingProxy
 
 LIMIT = 120  # seconds that nothing here takes
 LINES = """
@@ -30,16 +31,19 @@ print("end")
 """
 
 
-@pytest.fixture
-async def session(manager: LocalManager) -> AsyncIterator[ComputeSession]:
-    config = Config.from_env(
+def config_for(manager: LocalManager, endpoint: str) -> Config:
+    return Config.from_env(
         {},
         with_profile=False,
-        endpoint=manager.url,
+        endpoint=endpoint,
         access_key=manager.access_key,
         secret_key=manager.secret_key,
     )
-    async with Client(config) as client, asyncio.timeout(LIMIT):
+
+
+@pytest.fixture
+async def session(manager: LocalManager) -> AsyncIterator[ComputeSession]:
+    async with Client(config_for(manager, manager.url)) as client, asyncio.timeout(LIMIT):
         yield await start_session(client, Request("python"), "s1")
 
 
@@ -138,6 +142,26 @@ async def test_an_error_whose_answer_is_lost_is_told(session, manager):
 
     assert [e.content["ename"] for e in events if _is(e, "error")] == ["ZeroDivisionError"]
     assert seen(events) == "a\n"
+
+
+async def test_code_that_ends_while_a_broken_connections_poll_is_held_is_told(manager):
+    """That poll takes the end with it, and no run is current any more; nothing may wait for one."""
+    async with (
+        DroppingProxy(manager.url) as proxy,
+        Client(config_for(manager, proxy.url)) as client,
+        asyncio.timeout(LIMIT),
+    ):
+        session = await start_session(client, Request("python"), "s1")
+        code = "import time\nprint('a')\ntime.sleep({})\nprint('b')\n1/0"
+        for seconds in (0.7, 1.2):
+            running = asyncio.create_task(cell(session, code.format(seconds)))
+            await asyncio.sleep(0.4)
+            proxy.cut()
+            events = await running
+
+            assert seen(events) == "a\nb\n"
+            errors = [e.content["ename"] for e in events if _is(e, "error")]
+            assert errors == ["ZeroDivisionError"]
 
 
 async def test_a_server_that_is_away_is_waited_for_and_loses_nothing(session, manager):
