@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from tests.test_jupyter_proxy import PAGE, Jupyter
+from tests.jupyter import PAGE, Jupyter
 from tests.test_tunnel import free_port
 
 pytest.importorskip("jupyterhub", reason="there is no JupyterHub")

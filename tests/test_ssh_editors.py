@@ -14,7 +14,9 @@ import os
 import shutil
 import socket
 import tarfile
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -250,11 +252,18 @@ async def test_a_server_in_the_background_outlives_its_connection(computer, star
     assert found == again == pid
 
 
-async def test_a_socket_in_the_session_is_forwarded(computer):
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    """A folder for sockets: their paths may have a hundred characters and no more."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+async def test_a_socket_in_the_session_is_forwarded(computer, sockets):
     """`remoteServerListenOnSocket` of VS Code; from a port here, and from a socket here."""
-    there = str(computer.work("train") / "editor.sock")
+    there = str(sockets / "editor.sock")
     await begin_server(computer, "nohup", repr(there), "by-socket")
-    port, here = free_port(), computer.home / "here.sock"
+    port, here = free_port(), sockets / "here.sock"
     async with connected(computer, "-L", f"{port}:{there}", "-L", f"{here}:{there}"):
         name, _, path = await get(computer, f"http://127.0.0.1:{port}/by-port")
         reader, writer = await asyncio.open_unix_connection(str(here))
@@ -266,7 +275,7 @@ async def test_a_socket_in_the_session_is_forwarded(computer):
     assert b'"/by-socket"]' in answer
 
 
-async def test_a_port_and_a_socket_of_the_session_lead_here(computer):
+async def test_a_port_and_a_socket_of_the_session_lead_here(computer, sockets):
     """Forwarding the other way: JetBrains has the far side call back."""
 
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -275,7 +284,7 @@ async def test_a_port_and_a_socket_of_the_session_lead_here(computer):
 
     server = await asyncio.start_server(greet, "127.0.0.1", 0)
     here = server.sockets[0].getsockname()[1]
-    there = computer.work("train") / "back.sock"
+    there = sockets / "back.sock"
     port = free_port()
     talk = (
         "import socket, sys; s = socket.socket(getattr(socket, sys.argv[1])); "

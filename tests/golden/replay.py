@@ -230,7 +230,8 @@ class Replay:
             self._words[told["sessionId"]] = ours["sessionId"]
         result, our_result = told.get("result"), ours.get("result")
         if isinstance(result, dict) and "runId" in result and isinstance(our_result, dict):
-            self._words[result["runId"]] = our_result["runId"]
+            if our_result["runId"] is not None:  # 27: the server may have let go of its name
+                self._words[result["runId"]] = our_result["runId"]
             if our_result["status"] == "finished":
                 self._open_runs.discard(our_result["runId"])
                 if result["status"] == "continued":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
@@ -93,16 +95,21 @@ def test_loading_again_and_unloading_leave_nothing(notebook):
         len(each) for each in before
     ]
     shell.extension_manager.unload_extension("bai")
-    import threading
 
     assert shell.find_line_magic("bai") is shell.find_cell_magic("bai") is None
     assert rewrite not in shell.input_transformers_cleanup
     assert shell.Completer.custom_matchers == []
     assert "BaiMagics" not in shell.magics_manager.registry
+    others = portals()
     shell.extension_manager.load_extension("bai")
     notebook("%bai ps")
+    mine = portals() - others
     shell.extension_manager.unload_extension("bai")
-    mine = [t.name for t in threading.enumerate() if t.name == "backendai-portal"]
+
+    assert len(mine) == 1
+    assert not any(thread.is_alive() for thread in mine)
     shell.extension_manager.load_extension("bai")
 
-    assert len(mine) == 1  # the manager's own
+
+def portals() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "backendai-portal"}
