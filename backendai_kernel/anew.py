@@ -15,6 +15,7 @@ from .session import ComputeSession
 
 _LAST_POLL = 3.0  # seconds: a server holds one for 2
 _LEAVING = 15.0  # seconds for an interpreter to notice that it is asked to go
+_LOOK = 0.2  # seconds between two looks for whether it has begun to go
 _PAUSE = 1.0  # seconds in which nothing is sent to an interpreter that is being replaced
 _LIMIT = 60.0  # seconds for the new one to come up
 
@@ -84,7 +85,17 @@ async def _ask_from_outside(session: ComputeSession) -> None:
     await write(nonce)
     try:
         async with asyncio.timeout(_LEAVING), session.turn:  # its last words are the end of the run
+            # Or the code has ended by itself, and the interpreter has yet to see the file: what is
+            # sent to it before it goes is lost.
+            while not await _is_taken(session):  # noqa: ASYNC110 -- it is another computer
+                await asyncio.sleep(_LOOK)
             await asyncio.sleep(_PAUSE)
     except TimeoutError:
         await write("")  # or it would be replaced when nobody expects it any more
         raise RunLost(_CANNOT, hint=_HINT) from None
+
+
+async def _is_taken(session: ComputeSession) -> bool:
+    """Tell whether the file is there no more: the interpreter goes at once."""
+    found = await session.client.send(calls.list_files(session.id, "."))
+    return not found.errors.strip() and f'"{envelope.RESTART_FILE}"' not in found.files
