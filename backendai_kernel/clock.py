@@ -28,6 +28,7 @@ class Clock:
     def __init__(self) -> None:
         self.skew: float | None = None
         self.correction = 0.0
+        self._date = ""
 
     def now(self) -> datetime:
         """Return the time to sign with."""
@@ -35,7 +36,9 @@ class Clock:
 
     def observe(self, headers: Mapping[str, str]) -> None:
         """Take the time from an answer's headers, where they have it."""
-        if date := headers.get("Date") or headers.get("date"):
+        date = headers.get("Date") or headers.get("date")
+        if date and date != self._date:  # most answers come in the second of the one before
+            self._date = date
             from email.utils import parsedate_to_datetime
 
             try:

@@ -7,6 +7,7 @@ not imported anyway; the client comes with the first cell, or a moment after the
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _PREPARE_AFTER = 0.3  # seconds after kernel_info: the front end has its answer and draws
 _SWITCH_INTERVAL = 0.0005  # seconds
 _EXIT_AFTER = 0.1  # seconds: the reply is out by then
+_SAVE_AFTER = 1.0  # seconds after a cell: those that come meanwhile are saved with it
 
 Reply = dict[str, Any]
 
@@ -55,6 +57,7 @@ class BackendKernel(SessionsKernel):
         self._greeted = False
         self._runs_here = False
         self._interrupted_early = False
+        self._saving: asyncio.TimerHandle | None = None
         self._handles = False  # a cell's request is being handled
         if self.shell is not None:
             self.shell.extension_manager.load_extension("bai")
@@ -181,10 +184,31 @@ class BackendKernel(SessionsKernel):
     def _keep(self, code: str, silent: bool, store_history: bool) -> None:
         """Put a cell that ran elsewhere into the history, and count it."""
         if store_history and not silent and self.shell is not None:
-            store = self.shell.history_manager.store_inputs
             # After the reply, which need not wait for it, and before the next request.
+            store = self._store
             asyncio.get_running_loop().call_soon(store, self.shell.execution_count, code)
             self.shell.execution_count += 1
+
+    def _store(self, count: int, code: str) -> None:
+        """Put a cell into the history; its file is written when several have come.
+
+        IPython's thread would write it at once, beside the next cell: 0.9 ms of one of 6.
+        """
+        assert self.shell is not None
+        history = self.shell.history_manager
+        size, history.db_cache_size = history.db_cache_size, sys.maxsize
+        try:
+            history.store_inputs(count, code)
+        finally:
+            history.db_cache_size = size
+        if self._saving is None:
+            self._saving = asyncio.get_running_loop().call_later(_SAVE_AFTER, self._save)
+
+    def _save(self) -> None:
+        self._saving = None
+        flag = getattr(self.shell.history_manager, "save_flag", None) if self.shell else None
+        if flag is not None:  # there is none without a file
+            flag.set()
 
     def _reply(self, *, is_counted: bool = True) -> Reply:
         return {
@@ -345,6 +369,7 @@ def _prepare(go_on: Callable[[], None]) -> None:
 
         if "aiohttp" not in sys.modules:
             import aiohttp  # noqa: F401
+        gc.freeze()  # what was imported stays: it need not be looked through between cells
         go_on()
 
     threading.Thread(target=work, name="backendai-import", daemon=True).start()

@@ -75,7 +75,7 @@ class QueryLane(SessionHold):
         self,
         code: str,
         head: Mapping[str, Any],
-        publish: Publish,
+        publish: Callable[..., None],
         ask: Ask,
         room: Callable[[], Awaitable[None]] = nowhere_full,
         parent: Mapping[str, Any] | None = None,
@@ -84,7 +84,7 @@ class QueryLane(SessionHold):
 
         Args:
             head: As for `ComputeSession.cell`.
-            publish: Takes what comes of it.
+            publish: Takes what comes of it, and whether the run is over by now: then we return soon.
             ask: Asks the front end for a line.
             room: Awaited before more is fetched, so that what *publish* takes does not pile up.
             parent: Header of the front end's request, for a kernel process that comes after us.
@@ -113,7 +113,7 @@ class QueryLane(SessionHold):
                             await self._answer(run, event, ask)
                         else:
                             self._note(event)
-                            publish(event)
+                            publish(event, run.is_over)
                             await room()
                 finally:
                     run.on_answer = lambda events, have: None  # the next cell closes the file

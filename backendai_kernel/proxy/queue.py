@@ -40,16 +40,21 @@ class OutputQueue:
         self._size = 0
         self._held: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 
-    def put(self, event: Event | Message) -> None:
+    def put(self, event: Event | Message, is_last: bool = False) -> None:
         """Take an event; from any thread.
 
         What nobody sees waits for what comes next, or for the end of the cell: to wake another
         thread takes as long as a request.
+
+        Args:
+            is_last: The run is over, so that the cell's end is near.
         """
         with self._lock:
             self._waiting.append(event)
             self._size += len(event.text) if isinstance(event, Text) else 0
             if self._is_due or isinstance(event, Finished):
+                return
+            if is_last and self._size < _LONGEST:
                 return
             if isinstance(event, Message) and event.kind == "reply":
                 return

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import hashlib
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -181,6 +183,21 @@ async def test_inputs_are_found_again_by_their_number(notebook):
 
     assert text == "'to be found'"
     assert [list(entry) for entry in found.reply["history"]] == [[session, line, text]]
+
+
+async def test_inputs_are_in_the_file_soon_and_all_when_the_kernel_is_shut_down(manager, tmp_path):
+    def saved() -> list[str]:
+        [file] = tmp_path.rglob("history.sqlite")
+        with contextlib.closing(sqlite3.connect(file)) as db:
+            return [text for (text,) in db.execute("SELECT source_raw FROM history ORDER BY line")]
+
+    async with open_notebook(tmp_path, environment_for(manager, tmp_path)) as opened:
+        await opened.run("1")
+        await opened.run("2")
+        await eventually(lambda: saved() == ["1", "2"], "two inputs in the file")
+        await opened.run("3")
+
+    assert saved() == ["1", "2", "3"]
 
 
 # -- completion and inspection --------------------------------------------------------------------
