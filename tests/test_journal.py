@@ -47,12 +47,14 @@ def size_of(folder: Path) -> int:
     "text",
     ["", "a", 'quote " \\ \x00 \x1b[31m \n\r\u2028', "글자 🙂", "half \ud83d a letter", "]}"],
 )
-def test_what_is_kept_comes_back_as_it_was(tmp_path, text):
+@pytest.mark.parametrize("long", [journal_module._LONG, 0])
+def test_what_is_kept_comes_back_as_it_was(tmp_path, monkeypatch, text, long):
+    monkeypatch.setattr(journal_module, "_LONG", long)  # those of a picture go another way
     kept = journal(tmp_path)
     events = [
         Text("stdout", f"{text}x"),
         Media("image/png", text),
-        Message("display_data", {"data": {"text/plain": text}}, {}, "o", (b"\0\xff",)),
+        Message("display_data", {"data": {"text/plain": text, "n": [1]}}, {}, "o", (b"\0\xff",)),
         Text("stderr", f"{text}y"),
         Finished(1),
     ]
