@@ -133,9 +133,12 @@ class BackendKernel(SessionsKernel):
         from .cell import Cell
         from .relay import header_of
 
+        silent = bool(options["silent"])
         if self.problem:
-            return self._fail("ConfigError", self.problem)
-        lane, silent = self._the_lane(), bool(options["silent"])
+            reply = self._fail("ConfigError", self.problem)
+            self._keep(code, silent, bool(options["store_history"]))
+            return reply
+        lane = self._the_lane()
         if silent and not lane.is_open:
             # A front end looks around; that is no reason to start a session.
             return self._reply(is_counted=False)

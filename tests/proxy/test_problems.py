@@ -70,6 +70,14 @@ async def test_an_unknown_profile_is_refused_with_close_ones(answer):
     assert "'python'" in value
 
 
+async def test_cells_of_a_kernel_that_cannot_work_are_numbered_all_the_same(manager, folder):
+    options = ("--profile", "pyhton")
+    async with open_notebook(folder, environment_for(manager, folder), *options) as opened:
+        counts = [(await opened.run("1")).reply["execution_count"] for _ in range(2)]
+
+    assert counts == [1, 2]
+
+
 async def test_a_wrong_secret_is_told_with_what_to_check(answer):
     name, value = told(await answer(BACKEND_SECRET_KEY="wrong" * 8))
 
