@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from .client import Client
-from .errors import APIError, ConnectError, NotFound
+from .errors import APIError, ConfigError, ConnectError, NotFound
 from .events import SessionEvent
 from .model import Session, SessionDetail
 from .protocol import calls
+from .start import session_name
 
 _PAUSE = 1.0  # seconds between two looks at a log that grows, growing while nothing comes up to …
 _LONGEST_PAUSE = 5.0
@@ -167,10 +168,34 @@ async def interrupt(client: Client, session: Session, *, owner: str | None = Non
         APIError: The session does not run.
         ConnectError, ProtocolError: As `Client.send`.
     """
+    _check_runs(session)
+    await client.send(calls.interrupt(session.id, owner=owner))
+
+
+async def rename(client: Client, session: Session, name: str, *, owner: str | None = None) -> None:
+    """Give a session another name; servers do that while it runs (API reference 4.7).
+
+    Raises:
+        ConfigError: It is no name.
+        APIError: The session does not run, or the name is taken.
+        ConnectError, ProtocolError: As `Client.send`.
+    """
+    if session_name(name) != name:
+        raise ConfigError(
+            f"{name!r} is no name for a session.",
+            hint="It takes 4 to 64 letters, digits, dots, dashes and underscores of ASCII.",
+        )
+    try:
+        await client.send(calls.rename_session(session.id, name, owner=owner))
+    except APIError:
+        _check_runs(session)  # for one that does not run a server has only its status 500
+        raise
+
+
+def _check_runs(session: Session) -> None:
     if not session.status.is_running:
         raise APIError(
             f"The session {session.name} does not run: it is {session.status_name.lower()}.",
             status=409,
             hint=f"`%bai events {session.name}` waits for it.",
         )
-    await client.send(calls.interrupt(session.id, owner=owner))

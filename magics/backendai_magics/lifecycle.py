@@ -10,7 +10,6 @@ from backendai_kernel.errors import ConfigError
 from backendai_kernel.outcomes import ended_table
 from backendai_kernel.perform import open_session
 from backendai_kernel.protocol import calls
-from backendai_kernel.start import session_name
 from backendai_kernel.tables import Facts, Text
 
 from .asked import Asked
@@ -152,15 +151,10 @@ def restart(asked: Asked) -> Facts:
 def rename(asked: Asked) -> Facts:
     """Give a session another name."""
     name = asked.options.name
-    if session_name(name) != name:
-        raise ConfigError(
-            f"{name!r} is no name for a session.",
-            hint="It takes 4 to 64 letters, digits, dots, dashes and underscores of ASCII.",
-        )
 
     async def work(client: Client) -> Session:
         session, owner = await _found(client, asked)
-        await client.send(calls.rename_session(session.id, name, owner=owner))
+        await follow.rename(client, session, name, owner=owner)
         return session
 
     session = asked.use(work)

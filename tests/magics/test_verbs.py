@@ -329,6 +329,7 @@ ROWS = [
     fails("%%bai run --session work\nx", RunFailed, "NameError"),
     Row("rename work working --owner {key}", has("is now named working")),
     fails("rename working x", ConfigError, "no name for a session"),
+    fails("rename queued other", APIError, "does not run"),
     fails("rename working ported", BackendError, "ported"),
     Row("info working --access-key {key}", has("working")),
     Row("events working", shows("session_running")),

@@ -11,7 +11,6 @@ from backendai_kernel import ending, follow, listing
 from backendai_kernel.errors import APIError, BackendError, ConfigError, NotFound
 from backendai_kernel.perform import open_session
 from backendai_kernel.protocol import calls
-from backendai_kernel.start import session_name
 from backendai_kernel.usage import Usage, read_usage
 
 from .desk import Desk, Message, Part, Verb, told
@@ -334,15 +333,10 @@ class Sessions(Part):
 
     async def _rename(self, intent: Message) -> None:
         session, name = self._session(intent), str(intent["name"]).strip()
-        if session_name(name) != name:
-            raise ConfigError(
-                f"{name!r} is no name for a session.",
-                hint="It takes 4 to 64 letters, digits, dots, dashes and underscores of ASCII.",
-            )
 
         async def work(client: Client) -> None:
             owner = await listing.owner_of(client, session)
-            await client.send(calls.rename_session(session.id, name, owner=owner))
+            await follow.rename(client, session, name, owner=owner)
 
         await self.use(work)
         self._stir(session.id)
