@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -53,6 +54,8 @@ _DOUBT = (
 )
 _LOOK_FIRST = "Look at its variables before you run it again."
 
+_HELD_ON = 2.2  # seconds: a server holds a poll for 2, also when its connection has broken
+_BORN = time.monotonic()  # no poll of a process before us is younger
 SETTLE = 0.3  # seconds for an empty query of ours to end after the run that it was sent into
 
 _LOST_OUTPUT = (
@@ -82,6 +85,7 @@ class Run:
         self._may_go_on = False  # although nobody asks for it any more
         self._doubt = ""  # why it cannot be told how the code ended
         self._astray = ""  # why its end has gone to a poll that nobody reads
+        self._sent_at = _BORN  # by another process, if it is not ours
         self._waiting: InputRequest | None = None
         self._asks = False  # as the session was told last
         self._recovery = Recovery(session, key)
@@ -296,6 +300,7 @@ class Run:
         try:
             async with asyncio.timeout(None if was_sent else self._patience):
                 while True:
+                    self._sent_at = time.monotonic()
                     try:
                         answer = await client.send(call)
                     except ConnectError as exc:
@@ -324,9 +329,11 @@ class Run:
         ``continue`` would open a run again that has ended meanwhile, for ever (26); an empty
         ``query`` under the same run id is answered with the rest of a run that goes on, and frees
         the queue of one that has ended or that the server cannot tell about (19, 23, 27). In the
-        second case the end that it tells may be its own: how the code ended nobody knows. A poll
-        from before is held for 2 s, though nobody reads it, and may take the end of code that ends
-        meanwhile. Then the answer names no run, and it is asked anew.
+        second case the end that it tells may be its own: how the code ended nobody knows.
+
+        A poll from before is held for 2 s, though nobody reads it, and takes what comes meanwhile
+        for itself: a question, or the end. So it is outlived. Where one has taken the end
+        nevertheless, the answer names no run, and it is asked anew.
         """
         recovery = self._recovery
         if recovery.key:
@@ -335,6 +342,8 @@ class Run:
             self._events.append(Text("stderr", _LOST_OUTPUT.format(reason=reason)))
         call = calls.execute(self.session.id, self._state.run_id, "query", "")
         while True:
+            await asyncio.sleep(self._sent_at + _HELD_ON - time.monotonic())
+            self._sent_at = time.monotonic()
             try:
                 answer = await self.session.client.send(call)
             except NotFound as exc:

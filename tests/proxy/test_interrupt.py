@@ -149,8 +149,12 @@ async def test_the_third_interrupt_offers_a_fresh_interpreter(notebook, manager,
     await notebook.interrupt()
     await cell.until(lambda cell: cell.questions or cell.reply)
     if not cell.questions:  # two signals in one moment are one
+        await cell.done()
         cell = notebook.send("'next'")
-        await cell.until(lambda cell: "this cell waits" in cell.stderr)
+        await cell.until(lambda cell: "this cell waits" in cell.stderr or cell.reply)
+        if cell.reply:  # aborted: ipykernel still clears what came behind the failed cell
+            cell = notebook.send("'next'")
+            await cell.until(lambda cell: "this cell waits" in cell.stderr)
         await notebook.interrupt()
         await cell.until(lambda cell: cell.questions)
     assert "Restart the interpreter?" in cell.questions[0]["prompt"]
