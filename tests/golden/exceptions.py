@@ -9,7 +9,6 @@ PIDS = "Process ids, paths and file names are this computer's."
 SOONER = "Here a session is over as soon as its processes are; the real one takes seconds."
 LOG = "An interpreter writes to the container's log here, which does not close when it starts anew."
 DEVICES = "Simulated devices have names of their own."
-LATE = "Which of the requests that were given up takes the output of a rescue is a race."
 
 NOT_REPLAYED: dict[str, str] = {
     "32": "What batch mode loses is decided by which process is faster; see test_coderunner.",
