@@ -113,6 +113,15 @@ async def test_an_error_has_its_name_and_traceback_and_stops_what_follows(notebo
     assert cells[1].reply["status"] == "aborted"
 
 
+async def test_a_cell_right_behind_an_error_is_not_refused(notebook):
+    await notebook.run("get_ipython().kernel.stop_on_error_timeout = 30.0")
+    await notebook.run("1/0")
+    cell = await notebook.run("'alive'")
+    await notebook.run("get_ipython().kernel.stop_on_error_timeout = 0.0")
+
+    assert cell.result == "'alive'"
+
+
 async def test_every_script_and_many_megabytes_come_whole(notebook):
     text = "한글 ελ 🐍 \\x1b[31m"
     cell = await notebook.run(f"print('{text}'); n = sys.stdout.write('0123456789' * 1_500_000)")

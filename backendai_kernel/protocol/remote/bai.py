@@ -50,6 +50,7 @@ class Bai(Output, Requests):
         self.session.send = self.send
         self.kernel.do_execute = self.do_execute
         self.kernel._input_request = self.input_request
+        self.kernel._abort_queues = nothing_to_abort
         self.shell.ask_exit = self.ask_exit
         for stream in self.streams:
             stream.flush_interval = FLUSH
@@ -99,6 +100,7 @@ class Bai(Output, Requests):
         self.session.send = self.send_raw
         self.kernel.do_execute = self.execute_raw
         self.kernel._input_request = self.input_raw
+        self.kernel.__dict__.pop("_abort_queues", None)
         self.shell.__dict__.pop("ask_exit", None)
         for stream in self.streams:
             stream.__dict__.pop("flush_interval", None)
@@ -168,6 +170,14 @@ class Bai(Output, Requests):
             os.unlink(self.mark_path)
         except OSError:
             pass  # none was there, or its folder went before it
+
+
+def nothing_to_abort(*args):
+    # After an error ipykernel refuses for a moment what has come behind it. Here one request comes at
+    # a time, and what is refused looks as if it had run; what to leave out the kernel proxy knows.
+    done = asyncio.Future()
+    done.set_result(None)
+    return done  # before ipykernel 6.1 it is awaited
 
 
 def forget(shell):
