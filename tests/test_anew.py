@@ -18,22 +18,22 @@ from backendai_kernel.run import collect
 from .test_session import session_of, texts
 
 LIMIT = 120  # seconds that nothing here takes
+BEGUN = "print('begun', flush=True)\n"
 IGNORES = (
     "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-    "while True: time.sleep(0.05)"
+    f"{BEGUN}while True: time.sleep(0.05)"
 )
 BLOCKS = (
     "import ctypes, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"
-    "ctypes.CDLL(None).sleep(600)"
+    f"{BEGUN}ctypes.CDLL(None).sleep(600)"
 )
 HOLDS = BLOCKS.replace("CDLL", "PyDLL").replace("600", "12")  # with the lock that threads need
 
 
 async def left_running(session, code: str) -> None:
-    """Begin code that heeds no interrupt, and leave it."""
+    """Begin code that says when it heeds interrupts no more, and leave it then."""
     head = {"origin": "o", "count": 2, "options": {}}
-    running = session.cell(f"print('begun', flush=True)\n{code}", head)
-    async with running as run:
+    async with session.cell(code, head) as run:
         async for _ in run:
             break
 
