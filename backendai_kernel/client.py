@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -127,18 +127,34 @@ class Client:
         """
         if call.signed and not self._version:
             await self._negotiate()
+
+        def may_repeat(exc: ConnectError | ServerError) -> bool:
+            if isinstance(exc, ConnectError):
+                return call.is_read or not exc.sent
+            return call.is_read and exc.status in _PASSING
+
+        return await self.insist(lambda: self._once(call), may_repeat)
+
+    async def insist(
+        self,
+        act: Callable[[], Awaitable[T]],
+        may_repeat: Callable[[ConnectError | ServerError], bool],
+    ) -> T:
+        """Do something that may fail for a moment: again after growing pauses, five times in all.
+
+        Args:
+            may_repeat: Tells whether a failure may pass, and doing it again does no harm.
+        """
         attempt = 0
         while True:
             await self._wait_for_rate()
             try:
-                answer = await self._once(call)
+                answer = await act()
             except RateLimited as exc:
                 self._told_to_wait(self.rate.refused(exc.retry_after))
             except (ConnectError, ServerError) as exc:
                 attempt += 1
-                passing = isinstance(exc, ConnectError) or exc.status in _PASSING
-                unsent = isinstance(exc, ConnectError) and not exc.sent
-                if attempt >= _ATTEMPTS or not passing or not (call.is_read or unsent):
+                if attempt >= _ATTEMPTS or not may_repeat(exc):
                     raise
                 pause = _FIRST_PAUSE * 2 ** (attempt - 1)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))
@@ -242,13 +258,20 @@ class Client:
         """Send a call whose answer is no JSON; return its content type and its bytes.
 
         Raises:
-            ConnectError, APIError: As `send`, but it is not sent again.
+            ConnectError, APIError: As `send`. An internal error is not tried again: newer servers
+                answer so for a file that is not there, or is too large (recordings 30, 31).
         """
         if not self._version:
             await self._negotiate()
-        async with self._request(call, body_of(call)) as response:
-            kind = response.headers.get("Content-Type", "")
-            return kind, await answers.whole(response, call.what)
+
+        async def once() -> tuple[str, bytes]:
+            async with self._request(call, body_of(call)) as response:
+                kind = response.headers.get("Content-Type", "")
+                return kind, await answers.whole(response, call.what)
+
+        return await self.insist(
+            once, lambda exc: isinstance(exc, ConnectError) or exc.status in _PASSING[1:]
+        )
 
     async def look(self, address: str) -> dict[str, Any] | None:
         """Return the JSON object at an address that the server has named, such as its app proxy's.

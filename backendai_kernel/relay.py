@@ -28,6 +28,7 @@ HIGH_WATER = 512 * 2**10  # bytes that wait to be written before the other side 
 _LARGE = 16 * 2**10  # bytes of a payload that is not copied once more
 _LARGEST_HEAD = 64 * 2**10
 _LARGEST_REFUSAL = 2**20
+_INSISTS = 5.0  # seconds for which a server that is away is tried again
 _ANSWERS_WITHIN = 60.0  # seconds for a handshake: the server may have to start the app first
 _GOODBYE = 5.0  # seconds for a close frame to be answered
 PING_EVERY = 30.0
@@ -306,10 +307,21 @@ def _error_of(code: int) -> BackendError | None:
 async def open_websocket(client: Client, call: Call[None], scratch: Scratch) -> WebSocketEnd:
     """Open the websocket that *call* asks for; reading is paused until `WebSocketEnd.begin`.
 
+    It is tried again for some seconds when the server cannot be reached.
+
     Raises:
         ConnectError: No answer, or none that a websocket gives.
         APIError: Refused; see `Client.send`.
     """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _INSISTS
+    return await client.insist(
+        lambda: _open(client, call, scratch),
+        lambda exc: isinstance(exc, ConnectError) and loop.time() < end,
+    )
+
+
+async def _open(client: Client, call: Call[None], scratch: Scratch) -> WebSocketEnd:
     clock = client.clock
     signed = clock.correction
     try:

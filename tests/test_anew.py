@@ -15,27 +15,30 @@ from backendai_kernel.model import RunStatus
 from backendai_kernel.protocol import calls
 from backendai_kernel.run import collect
 
+from .proxy.frontend import eventually
 from .test_session import session_of, texts
 
 LIMIT = 120  # seconds that nothing here takes
-BEGUN = "print('begun', flush=True)\n"
-IGNORES = (
-    "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-    f"{BEGUN}while True: time.sleep(0.05)"
+# Each writes a file when it heeds interrupts no more; {} is its path.
+IGNORE = (
+    "import ctypes, signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    "open('{0}', 'x').close()\n"
 )
-BLOCKS = (
-    "import ctypes, signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"
-    f"{BEGUN}ctypes.CDLL(None).sleep(600)"
+IGNORES = f"{IGNORE}while True: time.sleep(0.05)"
+BLOCKS = f"{IGNORE}ctypes.CDLL(None).sleep(600)"
+HOLDS = (  # with the lock that threads need, until there is another file
+    "import ctypes\nwait = ctypes.PyDLL(None).system\n"
+    f"{IGNORE}_ = wait(b\"trap '' INT; until [ -e '{{0}}-enough' ]; do sleep 0.1; done\")"
 )
-HOLDS = BLOCKS.replace("CDLL", "PyDLL").replace("600", "12")  # with the lock that threads need
 
 
-async def left_running(session, code: str) -> None:
-    """Begin code that says when it heeds interrupts no more, and leave it then."""
+async def left_running(session, code: str, sign: Path) -> None:
+    """Begin code, and leave it when it heeds interrupts no more."""
     head = {"origin": "o", "count": 2, "options": {}}
-    async with session.cell(code, head) as run:
-        async for _ in run:
-            break
+    async with session.cell(code.format(sign), head) as run:
+        reading = asyncio.ensure_future(anext(run))
+        await eventually(sign.exists, "the code has begun")
+        reading.cancel()
 
 
 @pytest.mark.parametrize(
@@ -52,7 +55,7 @@ async def test_code_that_heeds_no_interrupt_is_replaced_in_its_container(
         session_of(manager) as session,
     ):
         await collect(session.run("x = 1; open('kept', 'w').close()"))
-        await left_running(session, code)
+        await left_running(session, code, tmp_path / "begun")
         assert session.endings
         await replace_interpreter(session)
 
@@ -71,9 +74,10 @@ async def test_code_that_lets_nothing_else_run_is_told_and_stays(tmp_path, monke
         session_of(manager) as session,
     ):
         await collect(session.run("x = 1"))
-        await left_running(session, HOLDS)
+        await left_running(session, HOLDS, tmp_path / "begun")
         with pytest.raises(RunLost, match="lets nothing else run"):
             await replace_interpreter(session)
+        (tmp_path / "begun-enough").touch()
 
         assert await texts(session, "print(x)") == "1\n"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -44,6 +45,11 @@ _GOES_ON = (
     "A cell that ran when the kernel was started again goes on; this one waits for its end. "
     "Interrupt ends both."
 )
+
+
+def _looked_at(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()  # whoever waits has it, and else the first cell meets it again
 
 
 class SessionHold(ABC):
@@ -106,8 +112,10 @@ class SessionHold(ABC):
 
     async def open(self, on_progress: Callable[[Progress], None]) -> None:
         """Have a session whose interpreter is ours alone; see `start_session` for the errors."""
-        if self.is_taking_up:
+        if self._is_left():
             on_progress(Progress("STARTING PYTHON", self._begun_id, _GOES_ON))
+            with suppress(BackendError, OSError):  # what follows meets it again, and says so
+                await self.take_up()
         async with self._opening:
             if self.session is not None:
                 return
@@ -176,33 +184,40 @@ class SessionHold(ABC):
         """Bring the run to its end that a killed kernel left, before a cell asks for the session.
 
         Nothing is done where there is none, or its session does not run any more: then the first
-        cell has one started, as ever.
+        cell has one started, as ever. Cancelling ends the wait alone.
 
         Raises:
             ConfigError, RunLost, ConnectError, APIError, ProtocolError: As `open`; the first cell
                 tries it again.
         """
+        if self._taking is None or self._taking.done():
+            self._taking = asyncio.create_task(self._take_up())
+            self._taking.add_done_callback(_looked_at)
+        await asyncio.shield(self._taking)
+
+    async def _take_up(self) -> None:
         async with self._opening:
-            left = self._kept.read()
-            if self.session is not None or not left.run_id or left.is_planned:
+            if not self._is_left():
                 return
-            self._taking = asyncio.current_task()
-            try:
-                if self.client is None:
-                    self.client = await open_client(self._environ, cwd=self._cwd)
-                session = ComputeSession(self.client, left.session_id, self.wish.name, is_new=False)
-                seen = await session.look()
-                if seen is None or not seen.status.is_running:
-                    return
-                sign(self._lease, self.client.config, self.wish.image, self._environ)
-                self._begun_id = session.id
-                self._lease.note_session(session.id)
-                await self._resume(session, left)
-                await session.prepare()
-                self._left, self._resumed = None, not session.is_fresh
-                self._begin(self.client, session)
-            finally:
-                self._taking = None
+            left = self._kept.read()
+            if self.client is None:
+                self.client = await open_client(self._environ, cwd=self._cwd)
+            session = ComputeSession(self.client, left.session_id, self.wish.name, is_new=False)
+            seen = await session.look()
+            if seen is None or not seen.status.is_running:
+                return
+            sign(self._lease, self.client.config, self.wish.image, self._environ)
+            self._begun_id = session.id
+            self._lease.note_session(session.id)
+            await self._resume(session, left)
+            await session.prepare()
+            self._left, self._resumed = None, not session.is_fresh
+            self._begin(self.client, session)
+
+    def _is_left(self) -> bool:
+        """Tell whether a kernel that was killed has left a run that nobody has taken up yet."""
+        left = self._kept.read()
+        return self.session is None and bool(left.run_id) and not left.is_planned
 
     @property
     def is_taking_up(self) -> bool:

@@ -23,18 +23,19 @@ class DroppingProxy:
         self.drops_answers = 0
 
     async def __aenter__(self) -> DroppingProxy:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        await self._listen(0)
         return self
 
+    async def _listen(self, port: int) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        self._own_port = self._server.sockets[0].getsockname()[1]
+
     async def __aexit__(self, *exc: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        self.cut()
+        self.close()
 
     @property
     def url(self) -> str:
-        assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"http://127.0.0.1:{self._own_port}"
 
     def cut(self) -> None:
         """Break every connection there is."""
@@ -47,6 +48,18 @@ class DroppingProxy:
         self.cut()
         await asyncio.sleep(seconds)
         self.is_down = False
+
+    async def refuse(self, seconds: float) -> None:
+        """Have nobody listen for a while."""
+        self.close()
+        await asyncio.sleep(seconds)
+        await self._listen(self._own_port)
+
+    def close(self) -> None:
+        """Break every connection there is, and listen no more."""
+        assert self._server is not None
+        self._server.close()
+        self.cut()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.is_down:

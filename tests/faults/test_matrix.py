@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import pytest
 
-from .matrix import OPERATIONS, run
-
-
-@pytest.mark.parametrize("kind", ["answer lost after the server acted", "502"])
-async def test_trouble_in_any_request_ends_well_or_in_one_sentence(kind):
-    found = await run([kind], list(OPERATIONS))
-
-    assert {pair: outcome for pair, outcome in found.items() if outcome not in OK} == {}
-    assert found[kind, "execute"] == found[kind, "continue"] == found[kind, "input"] == "whole"
-
+from . import killed
+from .matrix import run
+from .operations import OPERATIONS
+from .places import Refused, RunnerKilled, scripted
 
 OK = ("whole", "told")
+LOST = scripted("answer lost after the server acted", "drop_after")
+BAD_GATEWAY = scripted("502", "status", code=502)
+
+
+@pytest.mark.parametrize(
+    ("row", "names", "whole"),
+    [
+        (LOST, list(OPERATIONS), ["execute", "continue", "input", "upload", "download", "rm"]),
+        (BAD_GATEWAY, list(OPERATIONS), ["execute", "continue", "input", "ps", "rm"]),
+        (Refused, ["execute", "continue", "tunnel"], ["execute", "continue"]),
+        (RunnerKilled, ["create", "continue", "upload"], []),
+    ],
+    ids=["lost", "502", "refused", "runner killed"],
+)
+async def test_trouble_in_any_request_ends_well_or_in_one_sentence(row, names, whole):
+    found = {name: outcome for (_, name), outcome in (await run(row, names)).items()}
+    short = {name: outcome.partition(":")[0] for name, outcome in found.items()}
+
+    assert {name: found[name] for name in names if short[name] not in OK} == {}
+    assert [name for name in whole if short[name] != "whole"] == []
+
+
+@pytest.mark.parametrize("name", ["create", "continue", "interrupt", "tunnel"])
+async def test_a_jupyter_server_that_is_killed_takes_nothing_along(name):
+    found = await killed.run(killed.SERVER, {name: killed.OPERATIONS[name]})
+
+    assert list(found.values()) == ["whole"]

@@ -118,3 +118,12 @@ class TestConformance(OurKernel, jupyter_kernel_test.KernelTests):
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 class TestWelcome(OurKernel, jupyter_kernel_test.IopubWelcomeTests):
     support_iopub_welcome = ipykernel.version_info >= (7, 2)
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        # What the kernel says while it starts may reach a new subscriber before its welcome does.
+        first = cls.km.client()
+        first.start_channels()
+        first.wait_for_ready(timeout=60)
+        first.stop_channels()

@@ -132,8 +132,9 @@ async def test_code_that_ignores_an_interrupt_is_left_by_the_second(notebook, ma
 
 
 BLOCKED = """
-import ctypes, signal
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+import ctypes
 ctypes.CDLL(None).sleep(600)
 """
 
