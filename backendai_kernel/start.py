@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 
 from . import slots as slot_words
 from .client import Client
-from .errors import APIError, BackendError, ConnectError, NotFound, RunLost, SessionFailed
+from .creation import Request as Request
+from .creation import create
+from .errors import APIError, BackendError, RunLost, SessionFailed
 from .model import Created, SessionStatus
 from .protocol import calls
 from .quota import Verdict, why_creating, why_pending
 from .run import HELD_BY_ANOTHER
-from .session import ComputeSession, destroy
+from .session import ComputeSession
 
 _ATTEMPTS = 2  # sessions made before an image without an interpreter is given up
 _FIRST_LOOK = 0.05  # seconds; the pause between two looks at a starting session grows …
@@ -28,38 +29,6 @@ _GOODBYE = 5.0  # seconds for ending a session that is not wanted any more
 _END_LIMIT = 30.0  # seconds for a session to be gone
 
 _NAME = re.compile(r"\w[\w.-]{2,62}\w", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What kind of session is wanted.
-
-    Attributes:
-        image: Full reference or alias.
-        wanted: Resource name → amount as `slots.parse_words` gives it; ``gpu`` becomes the slot
-            that the server has.
-        environ: Environment variables for the session.
-        mounts: Virtual folder → path in the session, ``""`` for the default.
-        resource_opts: Such as ``shmem`` → ``64m``.
-        bootstrap_script: Text of a script that runs in the container before anything else.
-        scaling_group: ``None``: any that is allowed.
-        domain, group: ``None``: those of the settings.
-    """
-
-    image: str
-    wanted: Mapping[str, Decimal] = field(default_factory=dict)
-    environ: Mapping[str, str] = field(default_factory=dict)
-    mounts: Mapping[str, str] = field(default_factory=dict)
-    resource_opts: Mapping[str, str] = field(default_factory=dict)
-    architecture: str | None = None
-    cluster_size: int = 1
-    cluster_mode: str = "single-node"
-    tag: str | None = None
-    bootstrap_script: str | None = None
-    scaling_group: str | None = None
-    preopen_ports: tuple[int, ...] = ()
-    domain: str | None = None
-    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +97,7 @@ async def enqueue_session(
         As `start_session`, but for what happens after the request.
     """
     slots = await _resolved(client, request)
-    created = await _create(client, request, slots, name, reuse)
+    created = await create(client, request, slots, name, reuse=reuse)
     return _session(client, created, name), created.status_name
 
 
@@ -170,7 +139,7 @@ async def start_session(
     slots = await _resolved(client, request)
     deadline = None if max_wait is None else asyncio.get_running_loop().time() + max_wait
     for _ in range(_ATTEMPTS):
-        created = await _create(client, request, slots, name, reuse)
+        created = await create(client, request, slots, name, reuse=reuse)
         session = _session(client, created, name)
         told = Progress(created.status_name, session.id)
 
@@ -225,76 +194,6 @@ def _session(client: Client, created: Created, name: str) -> ComputeSession:
     return ComputeSession(
         client, created.session_id, created.session_name or name, is_new=created.created
     )
-
-
-async def _create(
-    client: Client, request: Request, slots: Mapping[str, Decimal], name: str, reuse: bool
-) -> Created:
-    call = calls.create_session(
-        image=request.image,
-        name=name,
-        slots=slots,
-        domain=request.domain or client.config.domain,
-        group=request.group or client.config.group,
-        environ=request.environ,
-        mounts={**dict.fromkeys(client.config.mounts, ""), **request.mounts},
-        reuse=reuse,
-        resource_opts=request.resource_opts,
-        architecture=request.architecture,
-        cluster_size=request.cluster_size,
-        cluster_mode=request.cluster_mode,
-        tag=request.tag,
-        bootstrap_script=request.bootstrap_script,
-        scaling_group=request.scaling_group,
-        preopen_ports=request.preopen_ports,
-    )
-    try:
-        return await client.send(call)
-    except NotFound as exc:
-        if "image" in exc.title.lower() or "image" in exc.msg.lower():
-            raise await _no_such_image(client, request.image, exc) from exc
-        raise
-    except ConnectError as exc:
-        if exc.sent:
-            await _abandon(client, name)  # it may have been made, and nobody would know of it
-        raise
-    except asyncio.CancelledError:
-        await _abandon(client, name)
-        raise
-
-
-async def _no_such_image(client: Client, image: str, cause: NotFound) -> NotFound:
-    try:
-        known = await client.send(calls.list_images())
-    except BackendError:
-        known = ()  # the first answer says enough
-    names = sorted({word for item in known for word in (*item.aliases, item.reference) if word})
-    close = difflib.get_close_matches(image, names, n=3, cutoff=0.4)
-    if close:
-        hint = f"Did you mean {' or '.join(close)}?"
-    elif names:
-        hint = f"There is {', '.join(names[:8])}{' …' if len(names) > 8 else ''}."
-    else:
-        hint = "Ask the cluster's administrator which images there are."
-    return NotFound(
-        f"There is no image {image!r} on this server.",
-        status=cause.status,
-        hint=hint,
-        slug=cause.slug,
-        title=cause.title,
-        msg=cause.msg,
-    )
-
-
-async def _abandon(client: Client, name: str) -> None:
-    try:
-        async with asyncio.timeout(_GOODBYE):
-            page = await client.send(calls.list_sessions(limit=5, filter=f'name == "{name}"'))
-            for session in page.items:
-                if not session.status.is_ending:
-                    await destroy(client, session.id)
-    except (BackendError, TimeoutError):
-        return  # the connection is what failed; the caller is told that
 
 
 # -- waiting ----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ FLOORS = [
     "errors model slots config variables",
     "protocol",
     "client answers archive outgoing clock events ratelimit pace portal local",
-    "session run recovery anew start quota listing leases orphans expiry postmortem upload batch follow values perform ending resources usage relay accepted apps tunnel opened carrier links stdio download ownkeys sshkeys connect sshaccess sshconfig sshhosts journal vfolders places storage unpack sftp sessionfiles",
+    "session run recovery anew creation start quota listing leases orphans expiry postmortem upload batch follow values perform ending resources usage relay accepted apps tunnel opened carrier links stdio download ownkeys sshkeys connect sshaccess sshconfig sshhosts journal vfolders places storage unpack sftp sessionfiles",
     "sshwords filewords filework folderwork views tables outputs card describe profiles specs doctor login outcomes doors",
     "proxy cli cli_apps cli_ssh cli_files cli_words finish provisioner __main__ backendai_magics bai",
 ]

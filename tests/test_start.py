@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from backendai_kernel import start as start_module
 from backendai_kernel.client import Client
 from backendai_kernel.config import Config
 from backendai_kernel.errors import (
+    BackendError,
     ConfigError,
     ConnectError,
     NotFound,
@@ -262,14 +264,54 @@ async def test_cancelling_in_the_queue_leaves_nothing(full):
 # -- trouble ----------------------------------------------------------------------------------
 
 
-async def test_a_creation_whose_answer_was_lost_leaves_nothing(client, manager):
+@pytest.mark.parametrize("method", ["drop", "drop_after", "cut"])
+async def test_a_creation_whose_answer_was_lost_makes_one_session(client, manager, method):
     await client.version()
-    fault = manager.faults.drop_after(path="/session")
-    with pytest.raises(ConnectError):
-        await start_session(client, PYTHON, "train")
+    fault = getattr(manager.faults, method)(path="/session", method="POST")
+    session = await start_session(client, PYTHON, "train")
 
     assert fault.hits == 1
+    assert session.is_new
+    assert [str(record.id) for record in manager.registry.alive()] == [session.id]
+
+
+async def test_a_server_that_never_answers_a_creation_is_told_and_nothing_is_left(client, manager):
+    await client.version()
+    fault = manager.faults.drop(path="/session", method="POST", times=None)
+    with pytest.raises(ConnectError, match="was lost"):
+        await start_session(client, PYTHON, "train")
+
+    assert fault.hits == 3
     assert await nothing_lives(manager)
+
+
+async def test_a_creation_that_nobody_can_tell_about_is_told(client, manager):
+    await client.version()
+    manager.faults.drop_after(path="/session", method="POST")
+    manager.faults.drop(path="/admin/gql", times=None)
+    with pytest.raises(ConnectError, match="may be there all the same") as caught:
+        await start_session(client, PYTHON, "train")
+
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+@pytest.mark.parametrize("method", ["drop", "drop_after"])
+async def test_a_session_from_before_outlives_a_lost_answer(
+    client, manager, monkeypatch, reuse, method
+):
+    monkeypatch.setattr("backendai_kernel.creation._SAME_TIME", 0.0)
+    before = await start_session(client, PYTHON, "train")
+    manager.session("train").created_at -= timedelta(seconds=60)
+    getattr(manager.faults, method)(path="/session", method="POST")
+    if reuse:
+        after = await start_session(client, PYTHON, "train", reuse=True)
+        assert (after.id, after.is_new) == (before.id, False)
+    else:
+        with pytest.raises(BackendError):
+            await start_session(client, PYTHON, "train", reuse=False)
+
+    assert [str(record.id) for record in manager.registry.alive()] == [before.id]
 
 
 async def test_a_session_that_is_ended_while_it_starts_is_told(full):
