@@ -7,6 +7,7 @@ socket; when that closes, because we close it or die in whatever way, the runner
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -249,7 +250,8 @@ class Container:
         self._link.close()
         await asyncio.wait({self._end}, timeout=_END_PATIENCE)
         if not self._end.done():
-            self._process.kill()  # it does not look at its link
+            with contextlib.suppress(ProcessLookupError):  # it has gone, and its children are going
+                self._process.kill()  # it does not look at its link
         await asyncio.shield(self._end)
 
     async def restart(self) -> None:
