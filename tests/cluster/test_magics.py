@@ -97,13 +97,11 @@ Rows = list[tuple[str, str, str]]
 
 
 def both(ours: Callable[[], Rows], theirs: Callable[[], Rows]) -> tuple[Rows, Rows]:
-    """Return two lists of one moment: the queue of a cluster moves while they are asked for."""
+    """Return two lists of one moment: the queue of a cluster moves, there and back, all the time."""
     for _ in range(10):
         before, official, after = ours(), theirs(), ours()
         if official in (before, after):
             return official, official
-        if before == after:
-            break
     return before, official
 
 
