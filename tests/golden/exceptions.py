@@ -36,7 +36,7 @@ EXCEPTIONS: dict[tuple[str, int | None, str], str] = {
     ("17", 3, "console stdout"): "What is written past Python comes through a pipe of its own.",
     ("27", 16, ""): "The requests that waited for the lost run come to their turn at this moment.",
     ("28", 4, "console stdout"): PIDS,
-    ("28", 5, "console kinds"): "A print right before a SIGKILL arrives or not.",
+    ("28", 5, "console"): "A print right before a SIGKILL arrives, or not, or without its end.",
     ("29", None, "console stdout"): PIDS,
     ("29a", 5, "console stdout"): PIDS,
     ("29a", 6, ""): LOG,
@@ -48,5 +48,5 @@ if importlib.util.find_spec("asyncssh") is None:  # sessions then have no app at
     for _scenario, _n in (("24", 7), ("33", 5), ("92", 7)):
         EXCEPTIONS[_scenario, _n, "body: recorded [{'name': 'sshd'"] = APPS
 
-SOMETIMES = frozenset({("17", 3, "console stdout"), ("27", 16, ""), ("28", 5, "console kinds")})
+SOMETIMES = frozenset({("17", 3, "console stdout"), ("27", 16, ""), ("28", 5, "console")})
 """Those of `EXCEPTIONS` that a race decides."""
