@@ -449,6 +449,7 @@ def main() -> int:
         parser.error(f"--faults: the kinds are {', '.join(_FAULTS)}")
     print(f"seed {options.seed}, {options.minutes:g} minutes", flush=True)
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder  # what is left there is ours
         ledger = asyncio.run(soak(options.minutes, options.seed, Path(folder), kinds))
     print(f"done:   {dict(ledger.done.most_common())}")
     print(f"faults: {dict(ledger.faults.most_common())}")
