@@ -222,7 +222,8 @@ class SessionHold(ABC):
     @property
     def is_taking_up(self) -> bool:
         """A run of before is brought to its end, and the session cannot be used yet."""
-        return self._left is not None and self._opening.locked()
+        is_begun = self._taking is not None and not self._taking.done()
+        return is_begun or (self._left is not None and self._opening.locked())
 
     async def _resume(self, session: ComputeSession, left: Left) -> None:
         self._left = session
@@ -285,7 +286,7 @@ class SessionHold(ABC):
 
     async def _leave_to_next(self) -> None:
         """Keep the session for the next kernel process, and begin to give it a new interpreter."""
-        if self.is_taking_up:  # to leave it may take more time than there is
+        if self._left is not None and self._opening.locked():  # to leave it may take too long
             self._note_leaving()
         async with self._opening:  # a start that was cancelled ends its session first
             pass

@@ -25,6 +25,7 @@ from .wish import Ask, Publish
 _WAITS = (
     "[The code of an interrupted cell still runs in the session; this cell waits for its end.]\n"
 )
+_MOMENT = 0.02  # seconds
 _LATE_FIRST = 0.3  # seconds until late output is asked for, growing up to …
 _LATE_LONGEST = 10.0
 
@@ -242,6 +243,8 @@ class QueryLane(SessionHold):
     async def interrupt(self) -> bool:
         run, asking = self._run, self._asking
         if run is None:
+            while self.is_taking_up and not self.is_held:  # noqa: ASYNC110 -- a moment, at the start
+                await asyncio.sleep(_MOMENT)
             # A widget's callback may hold the interpreter, with a cell behind it or without; a run
             # that was left has been interrupted before.
             session = self.session or self._left

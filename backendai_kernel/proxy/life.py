@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -21,12 +22,31 @@ SHUTDOWN_LIMIT = 1.7
 """Seconds for the end of a session: a server sends SIGTERM after 2.5 and SIGKILL after 5."""
 
 
+_SOON = 3.0  # seconds: what has ended is brought to its end in less
+_GOES_ON = (
+    "[A cell that ran when the kernel was started again goes on; this one waits for its end. "
+    "Interrupt ends the wait.]\n"
+)
+
+
 def shutdown_limit() -> float:
     """Return how many seconds a shutdown may take; a provisioner of ours grants more."""
     try:
         return max(SHUTDOWN_LIMIT, float(os.environ.get("BACKENDAI_KERNEL_SHUTDOWN", "")))
     except ValueError:
         return SHUTDOWN_LIMIT
+
+
+async def _opened(lane: QueryLane, send: Callable[[str, dict[str, Any]], None]) -> None:
+    """Have the session; say so where a cell of before keeps it."""
+    opening = asyncio.ensure_future(lane.open(lambda progress: None))
+    try:
+        await asyncio.wait([opening], timeout=_SOON)
+        if not opening.done():
+            send("stream", {"name": "stderr", "text": _GOES_ON})
+        await opening
+    finally:
+        opening.cancel()
 
 
 class LivingKernel(RequestsKernel):
@@ -124,7 +144,7 @@ class LivingKernel(RequestsKernel):
 
         lane = self._the_lane()
         if not lane.is_open and lane.left_run():
-            self._portal.call(lane.open(lambda progress: None))
+            self._portal.call(_opened(lane, self._sender()))
         entries = lane.journal.entries()
         found = [e for e in entries if count is None or e.head.count == count]
         if not found:

@@ -32,8 +32,14 @@ async def test_trouble_in_any_request_ends_well_or_in_one_sentence(row, names, w
     assert [name for name in whole if short[name] != "whole"] == []
 
 
-@pytest.mark.parametrize("name", ["create", "continue", "interrupt", "tunnel"])
-async def test_a_jupyter_server_that_is_killed_takes_nothing_along(name):
-    found = await killed.run(killed.SERVER, {name: killed.OPERATIONS[name]})
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (killed.KERNEL, "interrupt"),
+        *((killed.SERVER, name) for name in ("create", "continue", "interrupt", "tunnel")),
+    ],
+)
+async def test_a_process_that_is_killed_takes_nothing_along(kind, name):
+    found = await killed.run(kind, {name: killed.OPERATIONS[name]})
 
     assert list(found.values()) == ["whole"]
