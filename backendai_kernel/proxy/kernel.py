@@ -59,6 +59,7 @@ class BackendKernel(SessionsKernel):
         self._interrupted_early = False
         self._saving: asyncio.TimerHandle | None = None
         self._handles = False  # a cell's request is being handled
+        self._is_restarted = False  # another process will have the session
         if self.shell is not None:
             self.shell.extension_manager.load_extension("bai")
 
@@ -320,9 +321,11 @@ class BackendKernel(SessionsKernel):
             signal.signal(signal.SIGTERM, self._terminated)
 
     def _terminated(self, *_: object) -> None:
-        # Somebody ends this process without asking: the session must not stay behind.
+        # Somebody ends this process without asking: the session must not stay behind. A front end
+        # does so, too, when a restart takes long: then the next process has it.
         try:
-            self._close(restart=False)
+            if not self._is_restarted:
+                self._close(restart=False)
         finally:
             os._exit(128 + signal.SIGTERM)
 
@@ -343,6 +346,7 @@ class BackendKernel(SessionsKernel):
         leaving.add_done_callback(lambda _: setattr(self.shell, "exit_now", True))
 
     def _close(self, restart: bool) -> None:
+        self._is_restarted = restart
         if self._is_attached:
             self.detach_session()
         if not restart and self._lane is None and self._was_left_a_session():

@@ -53,6 +53,22 @@ async def test_a_restart_keeps_session_and_files_and_forgets_all_names(old_and_n
         assert (await notebook.run("1/0")).error[0] == "ZeroDivisionError"
 
 
+async def test_a_restart_that_a_front_end_has_no_patience_for_keeps_the_session(manager, folder):
+    async with open_notebook(folder, environment_for(manager, folder)) as notebook:
+        await notebook.run("open('kept.txt', 'w').close()")
+        first = session_of(manager).id
+        slow = manager.faults.delay(1.5, path=f"/session/{first}")
+        await notebook.manager.request_shutdown(restart=True)
+        await eventually(lambda: slow.hits, "it asks for a fresh interpreter")
+        notebook.process.terminate()
+        await notebook.manager.provisioner.wait()
+        await notebook.restart()
+        cell = await notebook.run("import os; os.path.exists('kept.txt')")
+
+        assert cell.result == "True"
+        assert session_of(manager).id == first
+
+
 async def test_a_restart_under_a_running_cell_ends_the_cell_and_keeps_the_session(
     old_and_new, folder
 ):
