@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator
 from .client import Client
 from .errors import APIError, ConfigError, ConnectError, NotFound
 from .events import SessionEvent
-from .model import Session, SessionDetail
+from .model import Session, SessionDetail, session_name
 from .protocol import calls
-from .start import session_name
 
 _PAUSE = 1.0  # seconds between two looks at a log that grows, growing while nothing comes up to …
 _LONGEST_PAUSE = 5.0

@@ -7,6 +7,7 @@ have a default, and a status word that we do not know is kept as text in `Sessio
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +17,14 @@ import msgspec
 
 from .errors import ProtocolError, clipped
 from .slots import parse_slots
+
+_NAME = re.compile(r"\w[\w.-]{2,62}\w", re.ASCII)
+
+
+def session_name(text: str) -> str:
+    """Return *text* as a name that servers take: 4 to 64 of ``A-Z a-z 0-9 _ . -`` (4.1)."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip(".-")[:64].rstrip(".-")
+    return name if _NAME.fullmatch(name) else f"session-{name}".rstrip(".-")
 
 
 class SessionStatus(enum.StrEnum):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -27,8 +26,6 @@ _EXPLAIN_AGAIN = 15.0
 _MADE_WITHIN = 15.0  # seconds for an agent to make a session; few need more than five
 _GOODBYE = 5.0  # seconds for ending a session that is not wanted any more
 _END_LIMIT = 30.0  # seconds for a session to be gone
-
-_NAME = re.compile(r"\w[\w.-]{2,62}\w", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +77,6 @@ class Left:
 
 
 Resume = Callable[[ComputeSession, Left], Awaitable[None]]
-
-
-def session_name(text: str) -> str:
-    """Return *text* as a name that servers take: 4 to 64 of ``A-Z a-z 0-9 _ . -`` (4.1)."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip(".-")[:64].rstrip(".-")
-    return name if _NAME.fullmatch(name) else f"session-{name}".rstrip(".-")
 
 
 async def enqueue_session(

@@ -24,10 +24,11 @@ from backendai_kernel.errors import (
 )
 from backendai_kernel.local.auth import KeyPairPolicy
 from backendai_kernel.local.manager import LocalManager
+from backendai_kernel.model import session_name
 from backendai_kernel.protocol.run import Text
 from backendai_kernel.run import collect
 from backendai_kernel.slots import parse_words
-from backendai_kernel.start import Progress, Request, session_name, start_session
+from backendai_kernel.start import Progress, Request, start_session
 
 LIMIT = 60  # seconds that nothing here takes
 SMALL = {"cpu": Decimal(1), "mem": Decimal(2 * 2**30)}

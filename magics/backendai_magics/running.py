@@ -12,6 +12,7 @@ from backendai_kernel import batch, perform
 from backendai_kernel.card import StartCard
 from backendai_kernel.errors import BackendError, ConfigError, RunFailed
 from backendai_kernel.follow import describe
+from backendai_kernel.model import session_name
 from backendai_kernel.outcomes import Ran, started_facts
 from backendai_kernel.outputs import Translator
 from backendai_kernel.slots import format_slots, parse_size, parse_words
@@ -20,7 +21,6 @@ from backendai_kernel.start import (
     Request,
     StillQueued,
     enqueue_session,
-    session_name,
     start_session,
 )
 from backendai_kernel.upload import plan_upload
