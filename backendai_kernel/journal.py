@@ -31,7 +31,7 @@ _SPARE = 10  # more than that, so that not every cell has to wait for a file to 
 _PIECE = 2**20  # characters that are written at once: a copy of a whole flood would be one too many
 NO_ROOM = "[The journal had no room for more; BACKENDAI_KERNEL_JOURNAL=10g gives it some.]\n"
 """What is said of a cell whose output is not whole in the journal."""
-_LONG = 100_000  # characters from which on a text is written in another way
+_LONG = 1000  # characters from which on a text is written in another way
 _CODING = ("utf-8", "surrogatepass")  # half a letter is kept as it is
 _CUT = b'{"cut":true}\n'
 _OLD = 30 * 86400.0  # seconds after which a notebook that is not used any more is forgotten

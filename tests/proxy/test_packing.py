@@ -17,11 +17,13 @@ def bundle(**data: Any) -> dict[str, Any]:
     return {"data": data, "metadata": {}, "transient": {"display_id": "d"}}
 
 
-def test_a_large_picture_arrives_as_it_was():
-    content = bundle(image=LARGE, text="small")
+@pytest.mark.parametrize(
+    "content", [bundle(image=LARGE, text="small"), {"name": "stdout", "text": LARGE}]
+)
+def test_what_is_large_arrives_as_it_was(content):
     sent = packed(content)
     session = Session(key=b"k")
-    frames = session.serialize(session.msg("display_data", content=sent))
+    frames = session.serialize(session.msg("any", content=sent))
 
     assert isinstance(sent, bytes)
     assert session.unpack(frames[-1]) == json.loads(sent) == content
@@ -30,7 +32,9 @@ def test_a_large_picture_arrives_as_it_was():
 @pytest.mark.parametrize(
     "content",
     [
-        {"name": "stdout", "text": LARGE},
+        {"name": "stdout", "text": "small"},
+        {"name": "stdout", "text": LARGE + "\ud800"},
+        {"name": "stdout", "text": LARGE, "value": float("nan")},
         bundle(text="small"),
         bundle(picture=LARGE, table={"value": float("nan")}),
         bundle(picture=LARGE + "\ud800"),
