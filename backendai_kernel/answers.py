@@ -142,7 +142,7 @@ def refusal(
     return error
 
 
-def unreachable(config: Config, exc: aiohttp.ClientConnectorError) -> ConnectError:
+def unreachable(config: Config, exc: OSError) -> ConnectError:
     """Return the error that a connection which did not come about means."""
     if config.is_local:
         return ConnectError(
@@ -154,8 +154,9 @@ def unreachable(config: Config, exc: aiohttp.ClientConnectorError) -> ConnectErr
             f"The certificate of {config.endpoint} is not trusted.",
             hint="Check the address; BACKEND_SKIP_SSLCERT_VALIDATION=yes trusts any.",
         )
+    cause = getattr(exc, "os_error", exc)  # aiohttp's own says less
     return ConnectError(
-        f"Nothing answers at {config.endpoint} ({exc.os_error.strerror or exc}).",
+        f"Nothing answers at {config.endpoint} ({cause.strerror or str(exc) or 'timed out'}).",
         hint="Check the address and the network; `backendai-kernel doctor` looks closer.",
     )
 

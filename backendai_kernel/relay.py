@@ -345,10 +345,7 @@ async def _open_once(client: Client, call: Call[None], scratch: Scratch) -> WebS
                 lambda: end, shake.host, shake.port, ssl=client.tls() if shake.is_tls else None
             )
     except (OSError, TimeoutError) as exc:
-        raise ConnectError(
-            f"Nothing answers at {client.config.endpoint} ({exc or 'timed out'}).",
-            hint="Check the address and the network; `backendai-kernel doctor` looks closer.",
-        ) from exc
+        raise answers.unreachable(client.config, exc) from exc
     key = websocket.draw_key()
     try:
         transport.write(websocket.handshake(shake.path, shake.host_header, shake.headers, key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from urllib.parse import urlsplit
 
 
@@ -12,22 +13,24 @@ class DroppingProxy:
     Attributes:
         is_down: Connections are broken and refused: the network is gone.
         drops_answers: So many connections are broken when their answer comes.
+        tls: What new connections are encrypted with; ``None``: they are not.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, tls: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(target)
         self._host, self._port = parts.hostname, parts.port
         self._server: asyncio.Server | None = None
         self._pairs: set[asyncio.StreamWriter] = set()
         self.is_down = False
         self.drops_answers = 0
+        self.tls = tls
 
     async def __aenter__(self) -> DroppingProxy:
         await self._listen(0)
         return self
 
     async def _listen(self, port: int) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=self.tls)
         self._own_port = self._server.sockets[0].getsockname()[1]
 
     async def __aexit__(self, *exc: object) -> None:
@@ -35,7 +38,7 @@ class DroppingProxy:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._own_port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self._own_port}"
 
     def cut(self) -> None:
         """Break every connection there is."""
@@ -53,6 +56,12 @@ class DroppingProxy:
         """Have nobody listen for a while."""
         self.close()
         await asyncio.sleep(seconds)
+        await self._listen(self._own_port)
+
+    async def show(self, tls: ssl.SSLContext) -> None:
+        """Break every connection there is, and have others encrypted with something else."""
+        self.close()
+        self.tls = tls
         await self._listen(self._own_port)
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from backendai_kernel.errors import BackendError
 from . import killed
 from .operations import OPERATIONS, Broken, Told, cell
 from .places import (
+    Distrusted,
     ManagerKilled,
     NoName,
     Place,
@@ -41,6 +42,7 @@ Found = dict[tuple[str, str], str]
 TROUBLE: tuple[Row, ...] = (
     Refused,
     NoName,
+    Distrusted,
     scripted("closed before the server acted", "drop"),
     scripted("answer lost after the server acted", "drop_after"),
     scripted("answer cut in mid-body", "cut"),

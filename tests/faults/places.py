@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -14,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from aiohttp import connector
 
 from backendai_kernel.client import Client
 from backendai_kernel.config import Config
@@ -219,6 +222,51 @@ class NoName(Refused):
 
     async def over(self) -> None:
         await self._away
+
+
+class Distrusted(Here):
+    """Somebody else's certificate is at the server's address for a while."""
+
+    name = "certificate not trusted for 3 s"
+
+    async def _way(self) -> str:
+        self._own, self._other = [await self._certified(name) for name in ("own", "other")]
+        patch = self._stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("SSL_CERT_FILE", str(self.folder / "own.pem"))
+        # aiohttp's own context was made when it was imported.
+        patch.setattr(connector, "_SSL_CONTEXT_VERIFIED", ssl.create_default_context())
+        self._proxy = await self._stack.enter_async_context(
+            DroppingProxy(self.manager.url, tls=self._own)
+        )
+        return self._proxy.url
+
+    async def _certified(self, name: str) -> ssl.SSLContext:
+        certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        await asyncio.to_thread(
+            subprocess.run,
+            [
+                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+                *("-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"),
+                *("-keyout", str(key), "-out", str(certificate)),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate, key)
+        return context
+
+    def strike(self, verb: str, path: str, session: str | None = None) -> None:
+        self._away = asyncio.create_task(self._elsewhere())
+
+    async def _elsewhere(self) -> None:
+        await self._proxy.show(self._other)
+        await asyncio.sleep(AWAY)
+        await self._proxy.show(self._own)
+
+    async def over(self) -> None:
+        await self._away
+        self.was_met = True
 
 
 class RunnerKilled(Here):

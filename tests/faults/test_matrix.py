@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from . import killed
 from .matrix import run
 from .operations import OPERATIONS
-from .places import Refused, RunnerKilled, scripted
+from .places import Distrusted, Refused, RunnerKilled, scripted
 
 OK = ("whole", "told")
 LOST = scripted("answer lost after the server acted", "drop_after")
@@ -20,9 +22,17 @@ BAD_GATEWAY = scripted("502", "status", code=502)
         (LOST, list(OPERATIONS), ["execute", "continue", "input", "upload", "download", "rm"]),
         (BAD_GATEWAY, list(OPERATIONS), ["execute", "continue", "input", "ps", "rm"]),
         (Refused, ["execute", "continue", "tunnel"], ["execute", "continue"]),
+        pytest.param(
+            Distrusted,
+            ["continue", "tunnel"],
+            ["continue"],
+            marks=pytest.mark.skipif(
+                shutil.which("openssl") is None, reason="certificates are made with openssl"
+            ),
+        ),
         (RunnerKilled, ["create", "continue", "upload"], []),
     ],
-    ids=["lost", "502", "refused", "runner killed"],
+    ids=["lost", "502", "refused", "distrusted", "runner killed"],
 )
 async def test_trouble_in_any_request_ends_well_or_in_one_sentence(row, names, whole):
     found = {name: outcome for (_, name), outcome in (await run(row, names)).items()}
