@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import threading
+import time
 import unittest
 import unittest.mock
 from concurrent.futures import Future
@@ -16,6 +17,7 @@ from tempfile import TemporaryDirectory
 import ipykernel
 import jupyter_kernel_test
 import pytest
+import zmq
 
 from backendai_kernel.local.manager import LocalManager
 
@@ -122,8 +124,34 @@ class TestWelcome(OurKernel, jupyter_kernel_test.IopubWelcomeTests):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        # What the kernel says while it starts may reach a new subscriber before its welcome does.
+        # What the kernel says while it starts may reach a new subscriber before its welcome does,
+        # so that is heard out first; under a topic, because of several equal subscriptions that
+        # overlap a socket tells of the first only, and a closed one lasts until libzmq is done.
         first = cls.km.client()
-        first.start_channels()
-        first.wait_for_ready(timeout=60)
+        first.start_channels(iopub=False, stdin=False, hb=False)
+        with zmq.Context() as context, context.socket(zmq.SUB) as said:
+            said.subscribe(b"kernel.")
+            said.connect(f"tcp://{first.ip}:{first.iopub_port}")
+            deadline, asked, is_idle = time.monotonic() + 60, "", False
+            while not is_idle:
+                assert time.monotonic() < deadline, "the kernel does not become idle"
+                if not said.poll(1000):
+                    asked = first.kernel_info()
+                    continue
+                _, parts = first.session.feed_identities(said.recv_multipart())
+                heard = first.session.deserialize(parts)
+                is_idle = (
+                    heard["parent_header"].get("msg_id") == asked
+                    and heard["content"].get("execution_state") == "idle"
+                )
         first.stop_channels()
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        # A heartbeat that is stopped before its thread has begun never stops.
+        deadline = time.monotonic() + 30
+        heartbeat = cls.kc.hb_channel
+        while heartbeat.is_alive() and not heartbeat.is_beating():
+            assert time.monotonic() < deadline, "the heartbeat does not begin"
+            time.sleep(0.01)
+        super().tearDownClass()
