@@ -24,6 +24,12 @@ from .sshkeys import Place, host_of
 from .upload import Planned
 
 _LOOK = 0.5  # seconds between two looks at how far SFTP is
+_PIECE, _AHEAD = 131072, 12
+"""Bytes that sftp asks for at once, and how many such questions may be open.
+
+Together they stay below the 2 MiB of data that OpenSSH lets come unread. The SSH server of a real
+session (dropbear 2024.85) sends more than it may, OpenSSH drops that, and a large file is broken.
+"""
 _TIDY = 20.0  # seconds for the rest of what was called off to be removed
 _NO_FILE = ": not a regular file"  # sftp's words for what it leaves out
 
@@ -190,6 +196,8 @@ async def _sftp(
             program,
             "-b",
             "-",
+            f"-B{_PIECE}",
+            f"-R{_AHEAD}",
             "-oBatchMode=yes",
             "-oLogLevel=ERROR",
             *options,
@@ -215,7 +223,7 @@ async def _sftp(
                 on_left_out(line.removesuffix(_NO_FILE).removeprefix("download ").strip('"'))
         if process.returncode:
             raise ConfigError(
-                f"SFTP failed: {said.splitlines()[-1] if said else 'no reason told'}."
+                f"SFTP failed: {said.splitlines()[-1].rstrip('.') if said else 'no reason told'}."
             )
     finally:
         if process.returncode is None:

@@ -163,6 +163,30 @@ async def test_a_session_takes_and_gives_files(client, session, tree, tmp_path):
         assert len(notes) == 2
 
 
+@pytest.mark.skipif(shutil.which("sftp") is None, reason="there is no sftp")
+async def test_a_gigabyte_comes_from_a_session_whole(client, session, tmp_path):
+    session = await find_session(client, session.id)
+    environ = {**os.environ, "BACKENDAI_KERNEL_STATE": str(tmp_path / "state")}
+    code = (
+        "import hashlib, os\n"
+        "digest = hashlib.sha256()\n"
+        "with open('big.bin', 'wb') as file:\n"
+        "    for _ in range(1000):\n"
+        "        part = os.urandom(10**6)\n"
+        "        digest.update(part)\n"
+        "        _ = file.write(part)\n"
+        "print(digest.hexdigest())\n"
+    )
+    there = await open_session(client, session)
+    said = await collect(there.run(code))
+    [back] = await sessionfiles.download(client, session, ["big.bin"], tmp_path, environ=environ)
+    with back.open("rb") as file:
+        digest = await asyncio.to_thread(hashlib.file_digest, file, "sha256")
+    back.unlink()
+
+    assert "".join(e.text for e in said if isinstance(e, Text)).strip() == digest.hexdigest()
+
+
 async def test_variables_of_any_size_go_there_and_come_back(client, session):
     there = await open_session(client, await find_session(client, session.id))
     big = os.urandom(9 * MIB)
