@@ -11,8 +11,8 @@ import asyncio
 import atexit
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from concurrent.futures import Future, wait
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -59,22 +59,29 @@ class Portal:
         An interrupt (``KeyboardInterrupt``) cancels the work, waits for its clean-up for some
         seconds, and goes on; a second one does not wait.
         """
-        began, over = threading.Event(), threading.Event()
+        begun: list[asyncio.Task[T]] = []
+        over = threading.Event()
 
         async def watched() -> T:
-            began.set()
+            begun.append(cast("asyncio.Task[T]", asyncio.current_task()))
             try:
                 return await work
             finally:
                 over.set()
 
-        future = self.start(watched())
+        whole = watched()
         try:
-            return future.result()
+            return self.start(whole).result()
         except KeyboardInterrupt:
-            began.wait(_TIDY)  # cancelled before its first step, the work would never tidy up
-            future.cancel()
-            over.wait(_TIDY)
+            # It may have come while the work was being handed over. What was handed over has begun
+            # when something later has; cancelled before its first step, it would never tidy up.
+            wait([self.start(asyncio.sleep(0))], _TIDY)
+            if begun:
+                self.loop.call_soon_threadsafe(begun[0].cancel)
+                over.wait(_TIDY)
+            else:
+                whole.close()
+                work.close()
             raise
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:

@@ -134,6 +134,33 @@ def test_an_interrupt_cancels_the_work_and_waits_for_its_clean_up(portal):
     assert work.tidied.is_set()
 
 
+class Interrupted(Portal):
+    """Is interrupted while it hands its first work over: just before, or just after."""
+
+    def __init__(self, before: bool) -> None:
+        super().__init__()
+        self.before: bool | None = before
+
+    def start(self, work):
+        before, self.before = self.before, None
+        if before:
+            raise KeyboardInterrupt
+        future = super().start(work)
+        if before is not None:
+            raise KeyboardInterrupt
+        return future
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_an_interrupt_as_the_work_is_handed_over_leaves_nothing_behind(before):
+    portal, work = Interrupted(before), Work()
+    with pytest.raises(KeyboardInterrupt):
+        portal.call(work())
+    portal.close()
+
+    assert work.began.is_set() == work.tidied.is_set() == (not before)
+
+
 def test_a_program_ends_while_work_is_under_way():
     program = """
 import asyncio

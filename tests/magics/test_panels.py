@@ -250,7 +250,7 @@ def test_what_is_left_of_a_sessions_time_is_told_as_the_server_counts_it(page, m
     assert rows["endless"]["idle"] == 0
 
 
-def test_nothing_goes_on_when_no_view_is_left(page, manager):
+def test_nothing_goes_on_when_no_view_is_left(page):
     page.do("hello", part="sessions", view="one")
     page.do("hello", part="resources", view="two")
     both = set(page.desk.busy)
@@ -259,13 +259,11 @@ def test_nothing_goes_on_when_no_view_is_left(page, manager):
     page.do("bye", view="one")
     page.do("bye", view="two")
     page.desk.connection.portal.call(nothing())
-    asked = len(manager.requests)
     page.do("bye", view="two")
 
     assert both == {"sessions", "resources"} and one == {"sessions"}
     assert page.desk.busy == ()
     assert [task for task in page.desk._tasks if not task.done()] == [page.desk._watch]
-    assert len(manager.requests) == asked
 
 
 async def nothing() -> None:
