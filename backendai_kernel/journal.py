@@ -214,11 +214,18 @@ class Journal:
         """Look, once, at what is there; no other process writes while this one does."""
         make_private(self._folder)
         for folder in self._root.iterdir():
-            if folder != self._folder and time.time() - folder.stat().st_mtime > _OLD:
-                for path in folder.glob("*.jsonl"):
-                    path.unlink(missing_ok=True)
-                folder.rmdir()
+            if folder != self._folder:
+                _forget(folder)
         return {path.name: path.stat().st_size for path in self._paths()}
+
+
+def _forget(folder: Path) -> None:
+    """Remove a notebook that nobody has used for long; what is not ours there stays."""
+    with suppress(OSError):  # another kernel may be at it, and no cell has to wait for this
+        if time.time() - folder.stat().st_mtime > _OLD:
+            for path in folder.glob("*.jsonl"):
+                path.unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def limit_of(environ: Mapping[str, str]) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -151,3 +153,22 @@ def test_the_bound_of_a_cell_is_at_least_a_gibibyte_unless_it_is_set():
     assert limit_of({"BACKENDAI_KERNEL_JOURNAL": "3g"}) == 3 * 2**30
     with pytest.raises(ConfigError, match="which is no size"):
         limit_of({"BACKENDAI_KERNEL_JOURNAL": "much"})
+
+
+def test_old_notebooks_go_and_what_cannot_go_stands_in_no_cells_way(tmp_path):
+    root = tmp_path / "journal"
+    for name in ("old", "kept", "new"):
+        (root / name).mkdir(parents=True)
+        (root / name / "1.jsonl").write_text("{}\n")
+    (root / "kept" / ".DS_Store").write_bytes(b"not ours")
+    (root / "a-file").write_text("not ours")
+    long_ago = time.time() - 31 * 86400
+    for name in ("old", "kept", "a-file"):
+        os.utime(root / name, (long_ago, long_ago))
+    kept = journal(tmp_path)
+    cell(kept, "one", "text")
+
+    assert text_of(kept) == "text"
+    assert sorted(path.name for path in root.iterdir()) == ["a-file", "kept", "new", "notebook"]
+    assert [path.name for path in (root / "kept").iterdir()] == [".DS_Store"]
+    assert (root / "new" / "1.jsonl").exists()
