@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -15,6 +16,10 @@ from tests.signed import Signed, signed
 # A shell's background job ignores Ctrl-C, and so would every process that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# With these from `make test`, a `make` in a session tells where it is.
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(name, None)
 
 ROOMY = {"cpu": Decimal(8), "mem": Decimal(16 * 2**30), "cuda.shares": Decimal(2)}
 """Slots enough for several sessions, whatever the computer has."""

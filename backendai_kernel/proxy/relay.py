@@ -27,16 +27,19 @@ class Relay:
 
     def __init__(self, kernel: Any) -> None:
         self._kernel = kernel
-        self._parents: OrderedDict[str, Any] = OrderedDict()
+        self._parents: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._remote: dict[str, _RemoteComm] = {}
         self._refused: str | None = None
 
     # -- from the session ---------------------------------------------------------------------
 
     def remember(self, parent: Any) -> str:
-        """Return the name under which what comes of a request is to come back."""
+        """Return the name under which what comes of a request is to come back.
+
+        Its header alone is kept: a file that a widget uploads would stay here for hours.
+        """
         origin = str(parent.get("header", {}).get("msg_id") or uuid.uuid4().hex)
-        self._parents[origin] = parent
+        self._parents[origin] = {"header": parent.get("header", {})}
         self._parents.move_to_end(origin)
         while len(self._parents) > _REMEMBERED:
             self._parents.popitem(last=False)
