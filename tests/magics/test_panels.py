@@ -237,6 +237,66 @@ def test_another_list_is_shown_and_errors_say_what_next(page, manager):
     assert stranger["error"]["message"] == "This panel knows no 'no.such'."
 
 
+def test_an_open_session_is_followed_when_another_list_is_shown(page, manager):
+    page.do("hello", part="sessions")
+    session_id = started(page, "stays-open")
+    page.until(lambda: "stays-open" in listed(page))
+    page.do("sessions.info", session=session_id)
+    page.do("sessions.list", which="dead")
+    before = page.of("sessions", "apart")
+    page.do("sessions.log", session=session_id)
+    text = page.hears("sessions", "text")
+    page.do("sessions.rename", session=session_id, name="other-name")
+    page.hears("sessions", "apart", lambda many: many and many[0][1] == "other-name")
+    page.do("sessions.list", which="running")
+    page.do("sessions.list", which="dead")
+    page.do("sessions.end", sessions=[session_id])
+    page.until(lambda: "other-name" in listed(page), "it is among those that have ended")
+    told = [each for many in page.of("sessions", "apart") for each in many]
+    page.do("sessions.shut")
+
+    assert before == [[]] and "Kernel started" in text  # it is in no list, and yet it runs
+    assert {each[0] for each in told} == {session_id}
+    assert {each[2] for each in told} <= {"RUNNING", "TERMINATING"}
+    assert page.desk.parts["sessions"]._opened == {}
+
+
+def test_an_open_session_that_leaves_the_list_by_itself_is_told_as_it_is(page, manager):
+    page.do("hello", part="sessions")
+    session_id = started(page, "leaves")
+    page.until(lambda: "leaves" in listed(page))
+    page.do("sessions.info", session=session_id)
+    page.do("sessions.end", sessions=[session_id])
+    page.hears("sessions", "apart", lambda many: many and many[-1][2] == "TERMINATED")
+
+    assert "leaves" not in listed(page)
+
+
+def test_a_list_that_cannot_be_had_leaves_the_one_that_was_there(page, manager):
+    page.do("hello", part="sessions")
+    started(page, "still-here")
+    page.until(lambda: "still-here" in listed(page))
+    broken = manager.faults.status(500, times=None, path="/admin/gql")
+    refused = page.ask("sessions.list", which="dead")
+    which = page.of("sessions", "which")[-1]
+    broken.times = 0
+    page.do("sessions.refresh")
+
+    assert refused["error"]["message"] and which == "mine"
+    assert listed(page)["still-here"]["status"] == "RUNNING"
+    assert page.do("sessions.list", which="running") is None
+    assert page.of("sessions", "which")[-1] == "running"
+
+
+def test_no_key_of_a_list_is_another_sessions_in_the_next():
+    rows = Rows()
+    rows.update([session(1), session(2)], {}, own_key="")
+    rows.clear()
+    rows.update([session(3)], {}, own_key="")
+
+    assert [row[:2] for row in rows.whole()["rows"]] == [[3, session(3).id]]
+
+
 def test_what_is_left_of_a_sessions_time_is_told_as_the_server_counts_it(page, manager):
     started(page, "limited")
     started(page, "endless")

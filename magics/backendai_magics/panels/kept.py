@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from backendai_kernel import listing
 from backendai_kernel.errors import APIError, BackendError
@@ -25,6 +28,7 @@ _ONE_BY_ONE = 6  # sessions that are asked for one by one; of more, the whole li
 _SLOW = 30.0  # seconds between two lists while events are heard …
 _QUICK = 8.0  # … and while they are not
 _A_PAGE = 15.0  # seconds more for each hundred sessions: a server counts requests
+_MOST_OPEN = 8  # sessions that are open in pages and looked at when no list has them
 _AGAIN = (2.0, 60.0)  # seconds before the next try after an error, the first and the longest
 
 WHICH = {
@@ -33,6 +37,24 @@ WHICH = {
     "dead": listing.Which.DEAD,
     "all": listing.Which.ALL,
 }
+
+
+_GONE = ("TERMINATED", "CANCELLED")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A list as the server has it.
+
+    Attributes:
+        apart: Sessions by their ids that are open in a page and not in the list; ``None`` for one
+            that the server does not know any more.
+    """
+
+    listed: listing.Listed
+    usage: Mapping[str, Usage]
+    own_key: str
+    apart: Mapping[str, Session | None] = field(default_factory=dict)
 
 
 class KeptList(Part):
@@ -52,6 +74,7 @@ class KeptList(Part):
         self._stirred = asyncio.Event()
         self._listing = asyncio.Lock()
         self._is_admin: bool | None = None
+        self._opened: dict[str, Session] = {}  # view → the session that it has opened
 
     def greet(self) -> None:
         if self._is_read:
@@ -142,13 +165,10 @@ class KeptList(Part):
 
     async def _look_at_all(self) -> None:
         async with self._listing:
-            listed, usage, own_key = await self.use(self._read_list)
+            seen = await self.use(lambda client: self._read_list(client, self._which))
             is_first = not self._is_read
-            total_before, self._total = self._total, listed.total
-            self._known = {session.id: session for session in listed.items}
-            self._usage = usage
-            changes = self._rows.update(listed.items, usage, own_key=own_key)
-            self._is_read = True
+            total_before = self._total
+            changes = self._take(seen)
         if is_first:
             self.tell(**self._rows.whole(), **self._state())
             return
@@ -157,10 +177,40 @@ class KeptList(Part):
         if changes:
             self.tell(**changes)
 
-    async def _read_list(self, client: Client) -> tuple[listing.Listed, Mapping[str, Usage], str]:
+    def _take(self, seen: _Seen) -> Message:
+        """Take a list as it is now; return what the page has to change."""
+        self._total = seen.listed.total
+        self._known = {session.id: session for session in seen.listed.items}
+        self._usage = seen.usage
+        self._is_read = True
+        changes = self._rows.update(seen.listed.items, seen.usage, own_key=seen.own_key)
+        for view, opened in self._opened.items():
+            self._opened[view] = self._known.get(opened.id, opened)
+        if apart := self._changed_apart(seen.apart):
+            changes["apart"] = apart
+        return changes
+
+    async def show_list(self, which: str) -> None:
+        """Show another list. When it cannot be had, the one that was there stays, also in the page.
+
+        Raises:
+            BackendError: As `list_sessions` does.
+        """
+        async with self._listing:
+            try:
+                seen = await self.use(lambda client: self._read_list(client, which))
+            except BackendError:
+                self.tell(which=self._which)
+                raise
+            self._which = which
+            self._rows.clear()
+            apart = self._take(seen).get("apart", [])
+            self.tell(**self._rows.whole(), **self._state(), apart=apart)
+
+    async def _read_list(self, client: Client, which: str) -> _Seen:
         own_key = await client.access_key()
-        whose = "*" if self._which == "all" and await self._may_see_all(client) else None
-        query = listing.Query(WHICH[self._which], access_key=whose, limit=MOST)
+        whose = "*" if which == "all" and await self._may_see_all(client) else None
+        query = listing.Query(WHICH[which], access_key=whose, limit=MOST)
         listed = await listing.list_sessions(client, query)
         usage: Mapping[str, Usage] = {}
         if any(session.status.is_running for session in listed.items):
@@ -168,7 +218,14 @@ class KeptList(Part):
                 usage = await read_usage(client, access_key=whose)
             except APIError:
                 usage = {}  # a server that does not know these fields; the list is without them
-        return listed, usage, own_key
+        there = {session.id for session in listed.items}
+        open_ids = {each.id for each in self._opened.values() if each.status_name not in _GONE}
+        apart = await self._ask_each(client, open_ids - there)
+        return _Seen(listed, usage, own_key, apart)
+
+    async def _ask_each(self, client: Client, ids: set[str]) -> dict[str, Session | None]:
+        seen = await asyncio.gather(*(client.send(calls.get_session(each)) for each in ids))
+        return dict(zip(ids, seen, strict=True))
 
     async def _may_see_all(self, client: Client) -> bool:
         if self._is_admin is None:
@@ -181,13 +238,12 @@ class KeptList(Part):
     async def _look_at(self, session_ids: set[str]) -> None:
         """Ask for a few sessions that something has happened to."""
 
-        async def work(client: Client) -> tuple[str, list[tuple[str, Session | None]]]:
-            seen = await asyncio.gather(*(client.send(calls.get_session(i)) for i in session_ids))
-            return await client.access_key(), list(zip(session_ids, seen, strict=True))
+        async def work(client: Client) -> tuple[str, dict[str, Session | None]]:
+            return await client.access_key(), await self._ask_each(client, session_ids)
 
         async with self._listing:
             own_key, found = await self.use(work)
-            for session_id, session in found:
+            for session_id, session in found.items():
                 if session is not None and self._belongs(session):
                     is_new = session_id not in self._known
                     self._known[session_id] = session
@@ -200,12 +256,41 @@ class KeptList(Part):
                     self._total -= self._known.pop(session_id, None) is not None
                     if session is not None:
                         changes["left"] = [session.name, session.status_name, session.status_info]
+                    if apart := self._changed_apart({session_id: session}):
+                        changes["apart"] = apart
                 if changes.keys() - {"left"}:
                     self.tell(**changes, total=self._total)
 
     def _belongs(self, session: Session) -> bool:
         """Tell whether the list that is shown has such a session."""
-        is_dead = session.status.name in ("TERMINATED", "CANCELLED")
+        is_dead = session.status.name in _GONE
         if self._which == "running":
             return not is_dead and session.status.name not in ("PENDING", "SCHEDULED")
         return {"mine": not is_dead, "dead": is_dead, "all": True}[self._which]
+
+    # -- sessions that are open in a page -----------------------------------------------------
+
+    def _keep_open(self, intent: Message, session: Session) -> None:
+        """Keep an eye on a session that a view shows, whatever list is beside it."""
+        view = str(intent.get("view") or "")
+        self._opened.pop(view, None)
+        self._opened[view] = session
+        if len(self._opened) > _MOST_OPEN:  # views that were closed without a word
+            del self._opened[next(iter(self._opened))]
+
+    def _known_session(self, session_id: str) -> Session | None:
+        """Return a session that is in the list or open in a page."""
+        opened = (each for each in self._opened.values() if each.id == session_id)
+        return self._known.get(session_id) or next(opened, None)
+
+    def _changed_apart(self, found: Mapping[str, Session | None]) -> list[list[str]]:
+        """Take open sessions that are not in the list; return how those are that have changed."""
+        changed = {}
+        for view, before in self._opened.items():
+            if before.id not in found:
+                continue
+            now = found[before.id] or msgspec.structs.replace(before, status_name=_GONE[0])
+            self._opened[view] = now
+            if (now.name, now.status_name) != (before.name, before.status_name):
+                changed[now.id] = [now.id, now.name, now.status_name, now.status_info or ""]
+        return list(changed.values())

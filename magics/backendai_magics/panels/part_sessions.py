@@ -41,6 +41,7 @@ class Sessions(KeptList):
             "undo": self._undo,
             "log": self._open_log,
             "unlog": self._close_log,
+            "shut": self._shut,
             "rename": self._rename,
             "restart": self._restart,
             "interrupt": self._interrupt,
@@ -63,19 +64,14 @@ class Sessions(KeptList):
         which = str(intent["which"])
         if which not in WHICH:
             raise ConfigError(f"There is no list {which!r}.")
-        async with self._listing:
-            self._which = which
-            self._rows.clear()
-            self._known = {}
-            self._is_read = False
-        await self._look_at_all()
+        await self.show_list(which)
 
     async def _refresh(self, intent: Message) -> None:
         await self._look_at_all()
         self._show_problem(None)
 
     def _session(self, intent: Message) -> Session:
-        session = self._known.get(str(intent["session"]))
+        session = self._known_session(str(intent["session"]))
         if session is None:
             raise NotFound(
                 "That session is not in the list any more.", status=404, hint="It may have ended."
@@ -85,7 +81,10 @@ class Sessions(KeptList):
     async def _end(self, intent: Message) -> str:
         """End sessions after a moment in which it can be called off; return the moment's name."""
         ids = [str(each) for each in intent["sessions"]]
-        names = [self._known[each].name if each in self._known else each[:8] for each in ids]
+        known = [self._known_session(each) for each in ids]
+        names = [
+            each[:8] if one is None else one.name for each, one in zip(ids, known, strict=True)
+        ]
         token = secrets.token_hex(4)
         task = self.desk.spawn(self._end_soon(token, ids, bool(intent.get("forced"))))
         self._ending[token] = (names, task)
@@ -125,6 +124,7 @@ class Sessions(KeptList):
     async def _open_log(self, intent: Message) -> None:
         """Show a log, and what is added to it."""
         session = self._session(intent)
+        self._keep_open(intent, session)
         if self._log is not None:
             self._log.cancel()
         self._log = self.desk.spawn(self._follow_log(session))
@@ -133,6 +133,11 @@ class Sessions(KeptList):
         if self._log is not None:
             self._log.cancel()
             self._log = None
+
+    async def _shut(self, intent: Message) -> None:
+        """A view does not show a session any more."""
+        self._opened.pop(str(intent.get("view") or ""), None)
+        await self._close_log(intent)
 
     async def _follow_log(self, session: Session) -> None:
         async def work(client: Client) -> None:
@@ -186,6 +191,8 @@ class Sessions(KeptList):
         from backendai_kernel import describe
 
         session_id = str(intent["session"])
+        if (session := self._known_session(session_id)) is not None:
+            self._keep_open(intent, session)
         detail = await self.use(lambda client: follow.describe(client, session_id))
         return [list(row) for row in describe.session_facts(detail).rows]
 

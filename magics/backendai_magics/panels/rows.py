@@ -35,6 +35,7 @@ class Rows:
 
     def __init__(self) -> None:
         self._keys: dict[str, int] = {}
+        self._last_key = 0
         self._rows: dict[int, Row] = {}
         self._words: list[str] = []
         self._places: dict[str, int] = {}
@@ -43,8 +44,8 @@ class Rows:
         return len(self._rows)
 
     def clear(self) -> None:
-        """Forget all; the next update is whole."""
-        self.__init__()  # type: ignore[misc]
+        """Forget all; the next update is whole. No key stands for another session later."""
+        self._keys, self._rows, self._words, self._places = {}, {}, [], {}
 
     def whole(self) -> Message:
         """Return everything, for a page that knows nothing."""
@@ -73,7 +74,8 @@ class Rows:
             row = self._row(session, usage.get(session.id), own_key)
             key = self._keys.get(session.id)
             if key is None:
-                key = self._keys[session.id] = len(self._keys) + 1
+                self._last_key += 1
+                key = self._keys[session.id] = self._last_key
             seen.add(key)
             before = self._rows.get(key)
             if before is None:

@@ -103,7 +103,7 @@ export function details(desk, { end, status }) {
   }
 
   function shut() {
-    if (pane === "log" && row) desk.ask("sessions.unlog").catch(() => {});
+    if (row) desk.ask("sessions.shut").catch(() => {});
     element.hidden = true;
     row = null;
     if (opener?.isConnected) opener.focus();
@@ -161,11 +161,13 @@ export function details(desk, { end, status }) {
     if (message.error) fill(over, problem(message.error));
   }
 
-  function update(all) {
+  /** Take the rows of the list. A session that is in no list is as the kernel has told last. */
+  function update(all, apart = []) {
     if (!row) return;
     const now = [...all.values()].find((each) => each.id === row.id);
+    const told = apart.find(([id]) => id === row.id);
     if (now) row = now;
-    else row = { ...row, status: "TERMINATED" };
+    else if (told) row = { ...row, name: told[1], status: told[2], reason: told[3] };
     show();
   }
 

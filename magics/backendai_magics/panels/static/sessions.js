@@ -325,6 +325,7 @@ export function sessions(desk) {
       words = [...message.words];
       all.clear();
       message.rows.forEach(read);
+      for (const key of [...chosen]) if (!all.has(key)) chosen.delete(key);
       isRead = true;
     }
     words.push(...(message.more_words ?? []));
@@ -359,6 +360,7 @@ export function sessions(desk) {
       showChosen();
       drawer.update(all);
     }
+    if (message.apart) drawer.update(all, message.apart);
   }
 
   let clock = 0;
