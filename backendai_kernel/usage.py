@@ -30,6 +30,7 @@ class Usage:
         gpu: Share of its accelerators that is busy, 0 to 1.
         gpu_mem: Bytes of the accelerators' memory.
         ends_at: Seconds since the epoch when the first idle check ends it, 0 for never.
+        read_at: Seconds since the epoch when all of this was so, 0 where nobody has asked.
     """
 
     name: str = ""
@@ -39,6 +40,7 @@ class Usage:
     gpu: float | None = None
     gpu_mem: int | None = None
     ends_at: int = 0
+    read_at: float = 0.0
 
     @property
     def text(self) -> str:
@@ -96,6 +98,7 @@ def _usage(told: calls.ToldUsage, now: float) -> Usage:
         gpu,
         None if gpu_mem is None else int(gpu_mem),
         _ends_at(told.idle_checks, now),
+        now,
     )
 
 

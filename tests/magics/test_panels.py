@@ -34,6 +34,7 @@ from backendai_magics.panels.part_keys import Keys
 from backendai_magics.panels.part_launcher import Launcher, newest_first, words_of
 from backendai_magics.panels.part_resources import Resources
 from backendai_magics.panels.part_sessions import Sessions
+from backendai_magics.panels.resting import RESTS
 from backendai_magics.panels.rows import COLUMNS, Rows, asked_text
 
 from .conftest import settings
@@ -154,6 +155,35 @@ def test_the_time_that_an_idle_session_has_left_does_not_waver():
     assert rows.update([session(1)], {session(1).id: Usage(ends_at=1040)}, own_key="") == {}
     later = rows.update([session(1)], {session(1).id: Usage(ends_at=1500)}, own_key="")
     assert later == {"set": [[1, COLUMNS.index("idle"), 1500]]}
+
+
+def idle_told(*readings: tuple[float, float]) -> list[int]:
+    """What a row says of its idle time after each reading: seconds that went by, seconds left."""
+    rows, told = Rows(), []
+    for at, left in readings:
+        usage = Usage(ends_at=int(10_000 + at + left), read_at=10_000 + at)
+        rows.update([session(1)], {session(1).id: usage}, own_key="")
+        rows.update([session(1)], {session(1).id: usage}, own_key="")  # an event: the same reading
+        told.append(rows.whole()["rows"][0][1 + COLUMNS.index("idle")])
+    return told
+
+
+def test_the_clock_of_a_session_in_use_rests_and_counts_again_afterwards():
+    busy = [(0, 600), (30, 600), (60, 600), (68, 600.9)]
+    later = [(98, 570), (128, 540)]
+
+    assert idle_told(*busy, *later) == [10_600, RESTS, RESTS, RESTS, 10_668, 10_668]
+
+
+def test_a_clock_that_a_server_looks_at_every_15_seconds_does_not_rest():
+    quick = [(at, 600 - at // 15 * 15) for at in range(0, 120, 8)]  # no page hears events
+
+    assert set(idle_told(*quick)) == {10_600}
+
+
+def test_a_session_that_was_used_for_a_moment_has_its_time_anew():
+    assert idle_told((0, 300), (30, 595), (60, 565)) == [10_300, 10_625, 10_625]
+    assert idle_told((0, 300), (30, 600), (60, 600)) == [10_300, 10_630, RESTS]
 
 
 def test_amounts_are_told_in_words():

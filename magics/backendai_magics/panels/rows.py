@@ -12,12 +12,15 @@ from backendai_kernel.model import Session
 from backendai_kernel.slots import format_amount
 from backendai_kernel.usage import Usage
 
+from .resting import IdleClock
+
 COLUMNS = (
     *("id", "name", "status", "image", "asked", "used"),
     *("created", "over", "idle", "reason", "owner"),
 )
 """What a row tells, after its key. ``created`` and ``over`` are seconds since the epoch, ``idle`` is
-when the session will be ended for doing nothing, all 0 where nobody says."""
+when the session will be ended for doing nothing, all 0 where nobody says; ``idle`` is `RESTS` where
+that clock stands still."""
 
 _WORDS = frozenset(COLUMNS.index(name) for name in ("image", "asked", "owner"))
 _FLAPS = 90  # seconds: servers tell what is left, and the sum with now wavers
@@ -39,6 +42,7 @@ class Rows:
         self._rows: dict[int, Row] = {}
         self._words: list[str] = []
         self._places: dict[str, int] = {}
+        self._clocks: dict[str, IdleClock] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -101,7 +105,7 @@ class Rows:
 
     def _drop(self, keys: set[int]) -> list[int]:
         for key in keys:
-            del self._rows[key]
+            self._clocks.pop(self._rows.pop(key)[COLUMNS.index("id")], None)
         return sorted(keys)
 
     def _row(self, session: Session, usage: Usage | None, own_key: str) -> Row:
@@ -114,10 +118,16 @@ class Rows:
             usage.text if usage is not None and session.status.is_running else "",
             _seconds(session.created_at),
             _seconds(session.terminated_at) if session.status.is_over else 0,
-            usage.ends_at if usage is not None and session.status.is_running else 0,
+            self._idle(session, usage),
             session.status_info or "",
             self._word("" if session.access_key in ("", own_key) else session.access_key),
         ]
+
+    def _idle(self, session: Session, usage: Usage | None) -> int:
+        if usage is None or not session.status.is_running:
+            self._clocks.pop(session.id, None)
+            return 0
+        return self._clocks.setdefault(session.id, IdleClock()).read(usage)
 
     def _word(self, text: str) -> int:
         place = self._places.get(text)
@@ -133,7 +143,7 @@ def _difference(before: Row, now: Row) -> list[Any]:
     for column, (old, new) in enumerate(zip(before, now, strict=True)):
         if old == new:
             continue
-        if COLUMNS[column] == "idle" and old and new and abs(old - new) < _FLAPS:
+        if COLUMNS[column] == "idle" and min(old, new) > 0 and abs(old - new) < _FLAPS:
             now[column] = old
             continue
         patch += [column, new]

@@ -9,6 +9,13 @@ const SHARED = new Set(["image", "asked", "owner"]);
 const KINDS = [["mine", "Mine"], ["running", "Running"], ["dead", "Ended"], ["all", "All"]];
 const ROW = 44; // px
 const TICK = 15000; // ms between two looks at the clock
+const RESTS = -1; // in place of the time when a session ends: it is in use, and that clock stands still
+const NEVER = 1e12; // seconds: after all that end some time
+const IDLE_TIPS = {
+  "-1": "It is in use: its time does not run out while it is",
+  0: "No limit is told",
+  1: "The server ends it then; its details say why",
+};
 
 const TONES = {
   RUNNING: ["good", "●"],
@@ -82,6 +89,7 @@ export function sessions(desk) {
     },
   });
   const now = () => Date.now() / 1000;
+  const idleText = (row) => (row.idle === RESTS ? "rests" : row.idle ? span(row.idle - now()) : "–");
   const list = table({
     label: "Sessions",
     height: ROW,
@@ -175,9 +183,7 @@ export function sessions(desk) {
         key: "idle",
         label: "Idle left",
         sort: true,
-        ...text("bai-idle", (row) => (row.idle ? span(row.idle - now()) : "–"), (row) =>
-          row.idle ? "The server ends it then; its details say why" : "No limit is told",
-        ),
+        ...text("bai-idle", idleText, (row) => IDLE_TIPS[Math.sign(row.idle)]),
       },
       {
         key: "actions",
@@ -216,7 +222,8 @@ export function sessions(desk) {
       return wanted.every((word) => text.includes(word));
     });
     const sign = descending ? -1 : 1;
-    listed.sort((one, other) => sign * compare(one[sortedBy], other[sortedBy]) || compare(one.name, other.name));
+    const value = (row) => (sortedBy === "idle" && row.idle <= 0 ? NEVER + row.idle : row[sortedBy]);
+    listed.sort((one, other) => sign * compare(value(one), value(other)) || compare(one.name, other.name));
     list.sorted(sortedBy, descending);
     list.set(listed);
     const some = listed.length > 0;
