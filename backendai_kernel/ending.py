@@ -49,7 +49,7 @@ async def end_sessions(
 
     Args:
         words: Names or ids; one that is named twice is ended once.
-        forced: Also those that a server ends by force only.
+        forced: Also those that a server ends by force only, such as one in ERROR.
 
     Raises:
         NotAllEnded: Some could not be ended. With a single session, its own error.
@@ -66,7 +66,7 @@ async def end_sessions(
 
 async def _end(client: Client, word: str, owner: str | None, forced: bool) -> Ended:
     try:
-        found = await find_session(client, word, owner=owner)
+        found = await find_session(client, word, owner=owner, broken=True)
         answer = await client.send(
             calls.destroy_session(found.id, forced=forced, owner=await owner_of(client, found))
         )

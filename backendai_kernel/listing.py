@@ -173,7 +173,12 @@ def _release(manager: str) -> tuple[int, ...]:
 
 
 async def find_session(
-    client: Client, word: str, *, dead: bool = False, owner: str | None = None
+    client: Client,
+    word: str,
+    *,
+    dead: bool = False,
+    broken: bool = False,
+    owner: str | None = None,
 ) -> Session:
     """Return the session that a name, an id or the beginning of an id means.
 
@@ -181,6 +186,7 @@ async def find_session(
 
     Args:
         dead: Whether a dead session will do.
+        broken: Whether one in ERROR will do: nothing runs in it, and yet it is there to be ended.
         owner: Access key of its owner; ``None``: ours.
 
     Raises:
@@ -196,9 +202,9 @@ async def find_session(
         seen = await client.send(calls.get_session(session_id))
         if seen is None:
             raise NotFound(f"There is no session with the id {session_id}.", status=404, hint=_LIST)
-        return _alive(seen, dead=dead)
+        return _alive(seen, dead=dead, broken=broken)
     if found := await _named(client, word, owner):
-        return _alive(found[0], dead=dead)
+        return _alive(found[0], dead=dead, broken=broken)
     which = Which.ALL if dead else Which.LIVE
     known = await list_sessions(client, Query(which, access_key=owner, limit=5 * PAGE))
     if _LIKE_AN_ID.fullmatch(word):
@@ -225,8 +231,9 @@ async def _named(client: Client, name: str, owner: str | None) -> list[Session]:
     return sorted(found, key=lambda session: session.status.is_over)
 
 
-def _alive(session: Session, *, dead: bool) -> Session:
-    if session.status.is_over and not dead:
+def _alive(session: Session, *, dead: bool, broken: bool) -> Session:
+    is_enough = dead or (broken and session.status is SessionStatus.ERROR)
+    if session.status.is_over and not is_enough:
         when = session.status_name.lower()
         raise NotFound(
             f"The session {session.name} has ended ({session.status_info or when}).",

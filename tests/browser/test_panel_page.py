@@ -69,6 +69,8 @@ window.model = {
         if (window.deaf) return;
         later(() => {
             tell({ack: message.id});
+            if (message.do === window.refused)
+                return tell({done: message.id, error: {message: "Refused.", hint: ""}});
             tell({done: message.id, value: answers[message.do] ?? {server: "example.com"}});
         });
     },
@@ -271,6 +273,50 @@ def test_a_patch_changes_one_row_and_keeps_the_focus(page):
     expect(box).to_be_focused()
 
 
+def test_an_open_session_is_over_when_the_kernel_says_so(page):
+    tell(page, **whole([row(1), row(2)]))
+    page.get_by_role("button", name="session-0002", exact=True).click()
+    drawer = page.locator(".bai-drawer")
+    tell(page, **whole([row(3, status="TERMINATED")]) | {"which": "dead"})
+    tell(page, part="sessions", gone=[3], total=0)
+    expect(drawer).to_contain_text("Running")
+    expect(drawer.get_by_role("button", name="Interrupt")).to_be_enabled()
+    told = ["id-2", "renamed", "TERMINATED", "user-requested"]
+    tell(page, part="sessions", apart=[told])
+    expect(drawer).to_contain_text("Terminated")
+    expect(drawer.locator(".bai-title")).to_have_text("renamed")
+    page.get_by_role("button", name="Close", exact=True).click()
+
+    page.wait_for_function("sent.at(-1).do === 'sessions.shut'")
+
+
+def test_a_list_that_cannot_be_had_is_not_marked_as_chosen(page):
+    tell(page, **whole([row(1)]))
+    page.evaluate("window.refused = 'sessions.list'")
+    page.get_by_role("button", name="Ended", exact=True).click()
+    tell(page, part="sessions", which="mine")
+
+    expect(page.get_by_role("button", name="Mine", exact=True)).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    expect(page.get_by_role("alert")).to_contain_text("Refused.")
+
+
+def test_a_session_in_error_is_ended_by_force(page):
+    tell(page, **whole([row(1), row(2, status="ERROR"), row(3, status="TERMINATED")]))
+    for name in ("session-0001", "session-0002", "session-0003"):
+        page.get_by_role("checkbox", name=f"Select {name}").check()
+    page.get_by_role("button", name="End them").click()
+    page.wait_for_function("sent.at(-1).forced")
+    sent = page.evaluate("sent.slice(-2).map(({sessions, forced}) => [sessions, forced])")
+
+    assert sent == [[["id-1"], False], [["id-2"], True]]
+    expect(page.get_by_role("button", name="End session-0002")).to_be_enabled()
+    expect(page.get_by_role("button", name="End session-0003")).to_be_disabled()
+    page.get_by_role("button", name="session-0002", exact=True).click()
+    expect(page.locator(".bai-drawer .bai-danger")).to_be_enabled()
+
+
 def test_a_kernel_that_does_not_listen_is_told_and_heard_again(page):
     tell(page, **whole([row(1)]))
     page.evaluate("window.deaf = true")
@@ -357,6 +403,22 @@ def show_something(page: Page) -> None:
     tell(page, part="folders", folders=[{"id": "f", "name": "data", "may": "rw"}], sessions=[])
     page.get_by_role("tab", name="Sessions").click()
     page.get_by_role("checkbox", name="Select session-0002").check()
+
+
+def test_what_a_session_offers_is_asked_told_or_not_known(page):
+    page.get_by_role("tab", name="Apps").click()
+    pane = page.locator(".bai-pane[data-part=apps]")
+    expect(pane).to_contain_text("Asking the server …")
+    tell(page, part="apps", open=[])
+    expect(pane).to_contain_text("Asking the server …")
+    tell(page, part="apps", sessions=[["id-1", "one"], ["id-2", "two"]])
+    expect(pane).to_contain_text("This session offers no apps.")
+    page.evaluate("window.refused = 'apps.list'")
+    page.get_by_label("Session", exact=True).select_option("two")
+    expect(pane).to_contain_text("What it offers is not known.")
+    tell(page, part="apps", sessions=[])
+
+    expect(pane).to_contain_text("No session runs: launch one first.")
 
 
 def test_a_page_without_jupyterlab_is_light_or_dark_as_it_says(page):

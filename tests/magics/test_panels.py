@@ -22,7 +22,7 @@ from backendai_kernel.ending import end_sessions
 from backendai_kernel.errors import ConfigError
 from backendai_kernel.listing import Query, Which, list_sessions
 from backendai_kernel.local.manager import LocalManager
-from backendai_kernel.model import Image, Session
+from backendai_kernel.model import Image, Session, SessionStatus
 from backendai_kernel.usage import Usage
 from backendai_magics import panels
 from backendai_magics.connection import Connection
@@ -222,6 +222,22 @@ def test_ending_can_be_called_off_and_then_no_more(page, manager, monkeypatch):
     assert page.of("sessions", "ending")[-1] == []
     assert manager.session("kept").status.is_running
     assert "too late" in late["error"]["message"]
+
+
+def test_a_session_in_error_is_ended_by_force_and_not_otherwise(page, manager):
+    page.do("hello", part="sessions")
+    session_id = started(page, "in-error")
+    manager.session("in-error").status = SessionStatus.ERROR
+    page.do("sessions.refresh")
+    shown = listed(page)["in-error"]["status"]
+    page.do("sessions.end", sessions=[session_id], forced=False)
+    refused = page.hears("sessions", "failed")
+    page.do("sessions.end", sessions=[session_id], forced=True)
+    page.until(lambda: "in-error" not in listed(page), "it is gone")
+
+    assert shown == "ERROR"  # it is among those that have not ended
+    assert "--forced" in refused["hint"]
+    assert page.of("sessions", "said") == ["Ending in-error."]
 
 
 def test_a_log_is_followed_and_hostile_words_stay_words(page, manager):

@@ -3,9 +3,18 @@
 import { choosing } from "./choosing.js";
 import { button, copying, fill, h, say } from "./dom.js";
 
+const OFFERS = {
+  asked: "Asking the server …",
+  told: "This session offers no apps.",
+  failed: "What it offers is not known.",
+};
+
 export function apps(desk) {
   let open = [];
   let offered = []; // of the session that is chosen
+  let state = "asked"; // then "told" or "failed"
+
+  let isRead = false; // which sessions run
 
   const pick = choosing(choose);
   const offers = h("ul.bai-cards", { "aria-label": "Apps of the session" });
@@ -25,11 +34,13 @@ export function apps(desk) {
 
   async function choose(id) {
     offered = [];
+    state = "asked";
     showOffers();
     if (!id) return;
     const answer = await desk.act(null, desk.ask("apps.list", { session: id }));
-    if (!answer || pick.id !== id) return;
-    offered = answer.value;
+    if (pick.id !== id) return;
+    state = answer ? "told" : "failed";
+    offered = answer?.value ?? [];
     showOffers();
   }
 
@@ -38,8 +49,8 @@ export function apps(desk) {
   }
 
   function showOffers() {
-    if (!pick.id) say(offersHint, "No session runs: launch one first.");
-    else say(offersHint, offered.length ? "" : "Asking the server …");
+    if (isRead && !pick.id) say(offersHint, "No session runs: launch one first.");
+    else say(offersHint, offered.length ? "" : OFFERS[state]);
     offersHint.hidden = !offersHint.textContent;
     fill(
       offers,
@@ -88,7 +99,10 @@ export function apps(desk) {
     told(message) {
       if (message.problem !== undefined) desk.problem(message.problem, "apps");
       if (message.said) desk.say(message.said);
-      if (message.sessions) pick.set(message.sessions);
+      if (message.sessions) {
+        isRead = true;
+        pick.set(message.sessions);
+      }
       if (message.open) {
         open = message.open;
         showOpen();

@@ -121,7 +121,7 @@ export function details(desk, { end, status }) {
     const runs = row.status.startsWith("RUNNING");
     for (const key of ["apps", "ssh", "files", "interrupt", "restart", "rename"])
       if (buttons[key]) buttons[key].disabled = !runs;
-    buttons.end.disabled = ["TERMINATED", "CANCELLED", "ERROR", "TERMINATING"].includes(row.status);
+    buttons.end.disabled = ["TERMINATED", "CANCELLED", "TERMINATING"].includes(row.status);
   }
 
   async function turn(key, isNew = false) {

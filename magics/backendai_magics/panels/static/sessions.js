@@ -33,7 +33,8 @@ export function status(word) {
   return h(`span.bai-status.bai-${tone}`, {}, h("span", { "aria-hidden": "true" }, mark), h("span", {}, text));
 }
 
-export const isOver = (word) => ["TERMINATED", "CANCELLED", "ERROR"].includes(word);
+/** Nothing is there to be ended; a session in ERROR is. */
+export const isOver = (word) => word === "TERMINATED" || word === "CANCELLED";
 export const isRunning = (word) => word === "RUNNING" || word === "RUNNING_DEGRADED";
 
 export function sessions(desk) {
@@ -279,7 +280,11 @@ export function sessions(desk) {
 
   async function end(rows) {
     if (!rows.length) return;
-    await desk.act(null, desk.ask("sessions.end", { sessions: rows.map((row) => row.id) }));
+    // Servers end a session in ERROR by force only; the others are to end in good order.
+    for (const forced of [false, true]) {
+      const some = rows.filter((row) => (row.status === "ERROR") === forced).map((row) => row.id);
+      if (some.length) await desk.act(null, desk.ask("sessions.end", { sessions: some, forced }));
+    }
     for (const row of rows) chosen.delete(row.key);
     list.touch();
     showChosen();
