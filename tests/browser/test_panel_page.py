@@ -421,6 +421,23 @@ def test_what_a_session_offers_is_asked_told_or_not_known(page):
     expect(pane).to_contain_text("No session runs: launch one first.")
 
 
+def test_resources_say_what_they_wait_for_and_what_they_leave_out(page):
+    page.get_by_role("tab", name="Resources").click()
+    pane = page.locator(".bai-pane[data-part=resources]")
+    heading = pane.locator(".bai-heading").last
+    expect(heading).to_contain_text("Asking the server …")
+    tell(page, part="resources", slots=[], group="default")
+    tell(page, part="resources", problem=None)
+    expect(heading).to_contain_text("Asking the server …")
+    use = {"id": "x", "name": "s", "cpu": 1, "mem": 1, "gpu": 0, "past": [[0.5, 1, 0]]}
+    tell(page, part="resources", sessions=[use], every=10, newest=100)
+    expect(heading).to_contain_text("the newest 100, Sessions has all; the last 10 min")
+    tell(page, part="resources", sessions=[], every=10, newest=0)
+
+    expect(heading).to_contain_text("No session runs.")
+    expect(pane).to_contain_text("of the project default")
+
+
 def test_a_page_without_jupyterlab_is_light_or_dark_as_it_says(page):
     """What VS Code and Colab write into their pages; neither runs here."""
     seen = {}

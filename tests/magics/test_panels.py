@@ -26,6 +26,7 @@ from backendai_kernel.model import Image, Session, SessionStatus
 from backendai_kernel.usage import Usage
 from backendai_magics import panels
 from backendai_magics.connection import Connection
+from backendai_magics.panels import part_resources
 from backendai_magics.panels import part_sessions as listing
 from backendai_magics.panels.desk import Attached
 from backendai_magics.panels.part_apps import Apps
@@ -436,6 +437,19 @@ def test_what_is_offered_is_what_is_left(page, manager):
     assert {slot["label"] for slot in slots} == {"CPU", "Memory", "GPU shares"}
     [seen] = [session for session in sessions if session["name"] == "takes-two"]
     assert seen["cpu"] == 2 and seen["past"][-1][1] > 2**20  # bytes of its processes
+
+
+def test_resources_say_when_there_may_be_more_sessions_than_they_show(page, monkeypatch):
+    monkeypatch.setattr(part_resources, "_MOST", 1)
+    page.do("hello", part="resources")
+    before = page.hears("resources", "newest")
+    started(page, "one-of-two")
+    started(page, "two-of-two")
+    page.do("resources.refresh")
+    page.hears("resources", "newest", lambda number: number == 1)
+    [shown] = page.of("resources", "sessions")[-1]
+
+    assert before == 0 and shown["name"] == "two-of-two"
 
 
 def test_a_start_is_followed_step_by_step_and_can_be_cancelled(page, manager):

@@ -19,6 +19,7 @@ from .rows import amount_text
 _LOOK = 10.0  # seconds between two figures of a sparkline
 _QUOTA_EVERY = 3  # looks
 _KEPT = 60  # figures of a sparkline: ten minutes
+_MOST = 100  # running sessions with a sparkline, the newest: what one request gives
 _AGAIN = 10.0
 
 LABELS = {"cpu": "CPU", "mem": "Memory", "cuda.shares": "GPU shares", "cuda.device": "GPUs"}
@@ -52,6 +53,7 @@ class Resources(Part):
             "slots": self._slots,
             "group": self._group,
             "every": _LOOK,
+            "newest": _MOST if len(self._usage) >= _MOST else 0,  # 0: there are no others
             "sessions": [
                 {**_session(session_id, usage), "past": list(self._past[session_id])}
                 for session_id, usage in self._usage.items()
@@ -89,7 +91,7 @@ class Resources(Part):
         await self._read_usage(client)
 
     async def _read_usage(self, client: Client) -> None:
-        usage = await read_usage(client)
+        usage = await read_usage(client, limit=_MOST)
         same = usage.keys() == self._usage.keys() and self._is_read
         for session_id in self._past.keys() - usage.keys():
             del self._past[session_id]

@@ -19,7 +19,8 @@ const PARTS = {
 const GONE_AFTER = 2000; // ms out of the page after which nobody looks; cells that are moved come back
 const WAITING = {
   busy: "The kernel is busy with a cell. What you asked for is done when the cell ends.",
-  lost: "The kernel does not answer. If it was restarted or shut down, run this cell again.",
+  lost:
+    "The kernel does not answer: a cell keeps it busy, or it is gone. If it was restarted or shut down, run this cell again.",
 };
 
 export function render({ model, el }) {

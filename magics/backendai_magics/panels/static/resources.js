@@ -4,6 +4,7 @@ import { fill, h, say, size, span, svg } from "./dom.js";
 
 const WIDE = 120;
 const HIGH = 28;
+const ASKING = "Asking the server …";
 
 /** A small curve with a text beside it. */
 function curve(label) {
@@ -34,10 +35,10 @@ function curve(label) {
 }
 
 export function resources(desk) {
-  const group = h("span.bai-hint");
+  const group = h("span.bai-hint", {}, ASKING);
   const slots = h("div.bai-slots");
   const list = h("ul.bai-sessions", { "aria-label": "What running sessions use" });
-  const silent = h("span.bai-hint", { role: "status" });
+  const silent = h("span.bai-hint", { role: "status" }, ASKING);
   const element = h(
     "div.bai-part",
     {},
@@ -48,6 +49,8 @@ export function resources(desk) {
   );
   const shown = new Map(); // id → {past, curves, session}
   let every = 10;
+  let newest = 0; // so many are shown, and there may be more
+  let isRead = false; // what runs
 
   function bar(slot) {
     const percent = Math.round(slot.share * 100);
@@ -97,10 +100,12 @@ export function resources(desk) {
 
   function told(message) {
     if (message.every) every = message.every;
+    if (message.newest !== undefined) newest = message.newest;
     if (message.problem !== undefined) desk.problem(message.problem, "resources");
     if (message.group) say(group, `of the project ${message.group}`);
     if (message.slots) fill(slots, message.slots.map(bar));
     if (message.sessions) {
+      isRead = true;
       shown.clear();
       for (const session of message.sessions) shown.set(session.id, make(session));
       fill(list, [...shown.values()].map((entry) => entry.line));
@@ -112,8 +117,10 @@ export function resources(desk) {
     }
     for (const entry of shown.values()) draw(entry);
     const tells = [...shown.values()].some((entry) => entry.past.some((each) => each.some((value) => value !== null)));
-    if (!shown.size) say(silent, message.sessions || silent.textContent ? "No session runs." : "Asking the server …");
-    else say(silent, tells ? `the last ${span(60 * every)}` : "This server does not tell what sessions use.");
+    if (!isRead) return;
+    const cut = newest ? `the newest ${newest}, Sessions has all; ` : "";
+    if (!shown.size) say(silent, "No session runs.");
+    else say(silent, cut + (tells ? `the last ${span(60 * every)}` : "this server does not tell what sessions use"));
   }
 
   return { element, told };
