@@ -210,6 +210,19 @@ def test_it_becomes_a_kernel(form, folder, monkeypatch):
     assert json.loads(written.read_text("utf-8"))["metadata"]["backendai"]["mounts"] == ["data"]
 
 
+def test_a_click_that_meets_a_mistake_says_so(form, monkeypatch, caplog):
+    async def stumble(intent: object) -> None:
+        raise ValueError("a <stone>")
+
+    monkeypatch.setattr(form.part, "_make_kernel", stumble)
+    button = labelled(form, "Make it a kernel")
+    button.click()
+    shows(form, "The panel has a mistake: ValueError: a &lt;stone&gt;")
+    until(lambda: not button.disabled, "it can be clicked again")
+
+    assert "a <stone>" in caplog.text
+
+
 def test_hostile_words_stay_words(form):
     image = {"reference": EVIL, "name": EVIL, "tag": EVIL, "aliases": [], "about": EVIL}
     choice = {"images": [image | {"least": {}}], "folders": [EVIL], "scaling_groups": [EVIL]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -26,9 +27,9 @@ from backendai_kernel.model import Image, Session, SessionStatus
 from backendai_kernel.usage import Usage
 from backendai_magics import panels
 from backendai_magics.connection import Connection
-from backendai_magics.panels import part_resources
+from backendai_magics.panels import desk, part_resources
 from backendai_magics.panels import part_sessions as listing
-from backendai_magics.panels.desk import Attached
+from backendai_magics.panels.desk import Attached, Part
 from backendai_magics.panels.part_apps import Apps
 from backendai_magics.panels.part_folders import Folders
 from backendai_magics.panels.part_keys import Keys
@@ -389,6 +390,50 @@ def test_an_unreachable_server_is_told_in_the_panel(folder):
     connection.close()
 
     assert "127.0.0.1:9" in problem["message"] and problem["hint"]
+
+
+class Stumbles(Part):
+    """A part that has a mistake, once."""
+
+    name = "stumbles"
+    times = 0
+
+    async def wake(self) -> None:
+        self.times += 1
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.walk())
+
+    async def walk(self) -> None:
+        if self.times == 1:
+            raise ValueError("a stone")
+        self.show_problem(None)
+        self.tell(walks=True)
+
+
+def test_a_part_that_stumbles_says_so_and_goes_on(connection, monkeypatch, caplog):
+    monkeypatch.setattr(desk, "AGAIN", 0.05)
+    page = Page(connection, Stumbles)
+    page.do("hello", part="stumbles")
+    page.hears("stumbles", "walks")
+    page.do("bye")
+    page.desk.close()
+
+    told, cleared = page.of("stumbles", "problem")
+    assert told["message"] == "The panel has a mistake: ValueError: a stone"
+    assert "report it" in told["hint"] and cleared is None
+    assert "a stone" in caplog.text
+
+
+def test_what_nobody_waits_for_is_told_when_it_goes_wrong(page, monkeypatch, caplog):
+    async def stumble(*args: Any, **options: Any) -> None:
+        raise ValueError("a stone")
+
+    monkeypatch.setattr("backendai_kernel.ending.end_sessions", stumble)
+    page.do("sessions.end", sessions=["one"])
+    problem = page.hears("sessions", "problem", lambda problem: problem)
+
+    assert problem["message"] == "The panel has a mistake: ValueError: a stone"
+    assert "a stone" in caplog.text
 
 
 # -- the launcher -------------------------------------------------------------------------------

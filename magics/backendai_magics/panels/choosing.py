@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backendai_kernel import listing
 from backendai_kernel.errors import BackendError, ConfigError
 
-from .desk import Desk, Message, Part, told
+from .desk import Desk, Message, Part
 
 if TYPE_CHECKING:
     from backendai_kernel.client import Client
@@ -26,7 +26,6 @@ class Choosing(Part):
         super().__init__(desk)
         self._sessions: dict[str, Session] = {}
         self._is_read = False
-        self._problem: Message | None = None
 
     def greet(self) -> None:
         if self._is_read:
@@ -42,17 +41,11 @@ class Choosing(Part):
                 if looks % _SESSIONS_EVERY == 0:
                     await self.use(self.read_sessions)
                 await self.look()
-                self._show_problem(None)
+                self.show_problem(None)
             except BackendError as exc:
-                self._show_problem(exc)
+                self.show_problem(exc)
             looks += 1
             await asyncio.sleep(LOOK)
-
-    def _show_problem(self, error: BackendError | None) -> None:
-        problem = None if error is None else told(error)
-        if problem != self._problem:
-            self._problem = problem
-            self.tell(problem=problem)
 
     def _choice(self) -> list[list[str]]:
         return [[each.id, each.name] for each in self._sessions.values()]

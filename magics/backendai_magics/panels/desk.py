@@ -30,6 +30,7 @@ Verb = Callable[[Message], Awaitable[Any]]
 LEASE = (
     150.0  # seconds after which a view that says nothing is taken for closed; it speaks every 40
 )
+AGAIN = 30.0  # seconds before a part goes on that has stopped by a mistake of ours
 _REPORT = "The kernel's log has more; please report it."
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Part:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
+        self._problem: Message | None = None
 
     @property
     def verbs(self) -> dict[str, Verb]:
@@ -93,9 +95,20 @@ class Part:
             return
         self.desk.tell({"part": self.name, **message}, buffers)
 
+    def show_problem(self, error: Exception | None) -> None:
+        """Tell an error, or that there is none any more, if that is new."""
+        problem = None if error is None else facts_of(error)
+        if problem != self._problem:
+            self._problem = problem
+            self.tell(problem=problem)
+
     async def use(self, work: Callable[[Client], Awaitable[T]]) -> T:
         """Do *work* with the client."""
         return await self.desk.connection.use(work)
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin work that nobody waits for; what goes wrong in it is told to the part's views."""
+        return self.desk.spawn(work, self)
 
 
 class Desk:
@@ -139,12 +152,9 @@ class Desk:
         number = intent.get("id")
         try:
             value = await self._do(intent)
-        except BackendError as exc:
-            self.tell({"done": number, "error": told(exc)})
         except Exception as exc:  # the outermost edge: nothing else would tell the page
-            _log.exception("The panel could not do %r", intent.get("do"))
-            what = f"The panel has a mistake: {type(exc).__name__}: {exc}"
-            self.tell({"done": number, "error": {"message": what, "hint": _REPORT}})
+            note(exc, str(intent.get("do")))
+            self.tell({"done": number, "error": facts_of(exc)})
         else:
             buffers: Sequence[bytes] = ()
             if isinstance(value, Attached):
@@ -182,9 +192,19 @@ class Desk:
         for name in [name for name in self._awake if name not in shown]:
             self._awake.pop(name).cancel()
         for name in shown - self._awake.keys():
-            self._awake[name] = self.spawn(self.parts[name].wake())
+            self._awake[name] = self.spawn(self._keep_awake(self.parts[name]))
         if shown and self._watch is None:
             self._watch = self.spawn(self._keep_watch())
+
+    async def _keep_awake(self, part: Part) -> None:
+        """Have a part keep its views informed, also after a mistake of ours."""
+        while True:
+            try:
+                return await part.wake()
+            except Exception as exc:  # the outermost edge: the task is nobody's
+                note(exc, f"{part.name}, kept up to date")
+                part.show_problem(exc)
+            await asyncio.sleep(AGAIN)
 
     async def _keep_watch(self) -> None:
         """Forget views that were closed without a word, as with their page."""
@@ -203,12 +223,24 @@ class Desk:
 
     # -- work ---------------------------------------------------------------------------------
 
-    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Begin work that belongs to the panel and ends with it; on the portal's loop."""
+    def spawn(self, work: Coroutine[Any, Any, T], part: Part | None = None) -> asyncio.Task[T]:
+        """Begin work that belongs to the panel and ends with it; on the portal's loop.
+
+        Args:
+            part: Whose views are told what goes wrong; ``None``: only the log is.
+        """
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda task: self._ended(task, part))
         return task
+
+    def _ended(self, task: asyncio.Task[Any], part: Part | None) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            note(error, "what nobody waits for")
+            if part is not None and not self.is_closed:
+                part.tell(problem=facts_of(error))
 
     @property
     def busy(self) -> tuple[str, ...]:
@@ -240,3 +272,19 @@ def _unknown(word: str) -> ConfigError:
 def told(error: BackendError) -> dict[str, str]:
     """Return an error as a page shows it: what happened, and what to do next."""
     return {"message": error.message, "hint": error.hint}
+
+
+def facts_of(error: Exception) -> dict[str, str]:
+    """Return any error as a page shows it; one that is not of ours is a mistake of the panel's."""
+    while isinstance(error, ExceptionGroup):  # of a task group
+        error = error.exceptions[0]
+    if isinstance(error, BackendError):
+        return told(error)
+    what = f"The panel has a mistake: {type(error).__name__}: {error}"
+    return {"message": what, "hint": _REPORT}
+
+
+def note(error: Exception, doing: str) -> None:
+    """Write a mistake of the panel's into the kernel's log."""
+    if not isinstance(error, BackendError):
+        _log.error("The panel could not do %r", doing, exc_info=error)

@@ -291,7 +291,7 @@ class LauncherForm(Form):
     async def _check_soon(self) -> None:
         if self._checking is not None:
             self._checking.cancel()
-        self._checking = self.part.desk.spawn(later(_CHECK_AFTER, self._check))
+        self._checking = self.part.spawn(later(_CHECK_AFTER, self._check))
 
     async def _check(self) -> None:
         answer = await self.ask("check", form=self.form(), hidden=list(self._secrets))
@@ -338,7 +338,7 @@ class LauncherForm(Form):
         self._steps.add_class(f"bai-{now['state']}")
         if self._clock is not None:
             self._clock.cancel()
-        self._clock = self.part.desk.spawn(self._count(now, began)) if self._is_starting else None
+        self._clock = self.part.spawn(self._count(now, began)) if self._is_starting else None
 
     async def _count(self, now: Message, began: float) -> None:
         while True:

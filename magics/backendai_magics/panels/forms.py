@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import ipywidgets as w
 
-from backendai_kernel.errors import BackendError
-
-from .desk import told as error_facts
+from .desk import facts_of, note
 
 if TYPE_CHECKING:
     from .desk import Message, Part
@@ -126,8 +124,9 @@ class Form:
         try:
             self.show_problem(None)
             await work
-        except BackendError as exc:
-            self.show_problem(error_facts(exc))
+        except Exception as exc:  # the outermost edge: a click waits for nobody
+            note(exc, f"{self.part.name}, in its form")
+            self.show_problem(facts_of(exc))
         finally:
             if button is not None:
                 button.disabled = False

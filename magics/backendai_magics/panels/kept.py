@@ -14,7 +14,7 @@ from backendai_kernel.errors import APIError, BackendError
 from backendai_kernel.protocol import calls
 from backendai_kernel.usage import Usage, read_usage
 
-from .desk import Desk, Message, Part, told
+from .desk import Desk, Message, Part
 from .rows import Rows
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ class KeptList(Part):
         self._usage: Mapping[str, Usage] = {}
         self._is_live = False
         self._is_read = False
-        self._problem: Message | None = None
         self._touched: set[str] = set()
         self._stirred = asyncio.Event()
         self._listing = asyncio.Lock()
@@ -139,12 +138,12 @@ class KeptList(Part):
                 else:
                     await self._look_at(touched)
             except BackendError as exc:
-                self._show_problem(exc)
+                self.show_problem(exc)
                 self._touched |= touched or {""}
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _AGAIN[1])
                 continue
-            self._show_problem(None)
+            self.show_problem(None)
             pause = _AGAIN[0]
             try:
                 async with asyncio.timeout(self._rest()):
@@ -156,12 +155,6 @@ class KeptList(Part):
     def _rest(self) -> float:
         pages = max(1, -(-len(self._rows) // listing.PAGE))
         return (_SLOW if self._is_live else _QUICK) + (pages - 1) * _A_PAGE
-
-    def _show_problem(self, error: BackendError | None) -> None:
-        problem = None if error is None else told(error)
-        if problem != self._problem:
-            self._problem = problem
-            self.tell(problem=problem)
 
     async def _look_at_all(self) -> None:
         async with self._listing:

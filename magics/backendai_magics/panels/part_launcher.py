@@ -52,7 +52,6 @@ class Launcher(Part):
         self._choice: Message | None = None
         self._start: asyncio.Task[None] | None = None
         self._progress: Message | None = None
-        self._problem: Message | None = None
 
     @property
     def verbs(self) -> dict[str, Verb]:
@@ -87,16 +86,10 @@ class Launcher(Part):
                 if offer != self._offer:
                     self._offer = offer
                     self.tell(offer=offer)
-                self._show_problem(None)
+                self.show_problem(None)
             except BackendError as exc:
-                self._show_problem(exc)
+                self.show_problem(exc)
             await asyncio.sleep(_LOOK)
-
-    def _show_problem(self, error: BackendError | None) -> None:
-        problem = None if error is None else told(error)
-        if problem != self._problem:
-            self._problem = problem
-            self.tell(problem=problem)
 
     # -- intents ------------------------------------------------------------------------------
 
@@ -123,7 +116,7 @@ class Launcher(Part):
                 "A session is being started from here already.", hint="Wait for it, or cancel it."
             )
         options = _read(words_of(intent["form"]))
-        self._start = self.desk.spawn(self._run(options))
+        self._start = self.spawn(self._run(options))
 
     async def _run(self, options: Namespace) -> None:
         request, name = read_request(options), read_name(options)

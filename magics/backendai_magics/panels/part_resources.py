@@ -13,7 +13,7 @@ from backendai_kernel.resources import Resources as Known
 from backendai_kernel.resources import read_resources
 from backendai_kernel.usage import Usage, read_usage
 
-from .desk import Desk, Message, Part, Verb, told
+from .desk import Desk, Message, Part, Verb
 from .rows import amount_text
 
 _LOOK = 10.0  # seconds between two figures of a sparkline
@@ -37,7 +37,6 @@ class Resources(Part):
         self._group = ""
         self._usage: dict[str, Usage] = {}
         self._past: dict[str, deque[list[float | None]]] = {}
-        self._problem: Message | None = None
         self._is_read = False
 
     @property
@@ -65,22 +64,16 @@ class Resources(Part):
         while True:
             try:
                 await self.use(self._read_all if looks % _QUOTA_EVERY == 0 else self._read_usage)
-                self._show_problem(None)
+                self.show_problem(None)
                 looks += 1
                 await asyncio.sleep(_LOOK)
             except BackendError as exc:
-                self._show_problem(exc)
+                self.show_problem(exc)
                 await asyncio.sleep(_AGAIN)
 
     async def _refresh(self, intent: Message) -> None:
         await self.use(self._read_all)
-        self._show_problem(None)
-
-    def _show_problem(self, error: BackendError | None) -> None:
-        problem = None if error is None else told(error)
-        if problem != self._problem:
-            self._problem = problem
-            self.tell(problem=problem)
+        self.show_problem(None)
 
     async def _read_all(self, client: Client) -> None:
         known = await read_resources(client, None)

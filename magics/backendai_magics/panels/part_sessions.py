@@ -68,7 +68,7 @@ class Sessions(KeptList):
 
     async def _refresh(self, intent: Message) -> None:
         await self._look_at_all()
-        self._show_problem(None)
+        self.show_problem(None)
 
     def _session(self, intent: Message) -> Session:
         session = self._known_session(str(intent["session"]))
@@ -86,7 +86,7 @@ class Sessions(KeptList):
             each[:8] if one is None else one.name for each, one in zip(ids, known, strict=True)
         ]
         token = secrets.token_hex(4)
-        task = self.desk.spawn(self._end_soon(token, ids, bool(intent.get("forced"))))
+        task = self.spawn(self._end_soon(token, ids, bool(intent.get("forced"))))
         self._ending[token] = (names, task)
         self._tell_ending()
         return token
@@ -127,7 +127,7 @@ class Sessions(KeptList):
         self._keep_open(intent, session)
         if self._log is not None:
             self._log.cancel()
-        self._log = self.desk.spawn(self._follow_log(session))
+        self._log = self.spawn(self._follow_log(session))
 
     async def _close_log(self, intent: Message) -> None:
         if self._log is not None:
