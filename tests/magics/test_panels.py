@@ -21,14 +21,15 @@ from backendai_kernel import specs, vfolders
 from backendai_kernel.client import Client
 from backendai_kernel.ending import end_sessions
 from backendai_kernel.errors import ConfigError
-from backendai_kernel.listing import Query, Which, list_sessions
+from backendai_kernel.listing import Listed, Query, Which, list_sessions
 from backendai_kernel.local.manager import LocalManager
 from backendai_kernel.model import Image, Session, SessionStatus
 from backendai_kernel.usage import Usage
 from backendai_magics import panels
 from backendai_magics.connection import Connection
-from backendai_magics.panels import desk, part_resources
+from backendai_magics.panels import choosing, desk, part_resources
 from backendai_magics.panels import part_sessions as listing
+from backendai_magics.panels.choosing import Choosing
 from backendai_magics.panels.desk import Attached, Part
 from backendai_magics.panels.part_apps import Apps
 from backendai_magics.panels.part_folders import Folders
@@ -602,6 +603,36 @@ def test_an_app_is_opened_and_closed_and_everybody_sees_it(page, manager):
     assert "Did you mean sshd?" in missing["error"]["hint"]
     assert page.of("apps", "open")[-1] == []
     assert "does not run any more" in gone["error"]["message"]
+
+
+class Chooses(Choosing):
+    """A part that is about one of the running sessions."""
+
+    name = "chooses"
+
+    async def look(self) -> None:
+        self.tell(step="look")
+
+
+def test_a_thousand_sessions_are_there_to_choose_and_asked_for_less_often(connection, monkeypatch):
+    async def found(client: Client, query: Query) -> Listed:
+        assert query.limit is not None
+        part.tell(step="read")
+        return Listed(tuple(session(number) for number in range(query.limit)), 5000)
+
+    monkeypatch.setattr("backendai_kernel.listing.list_sessions", found)
+    monkeypatch.setattr(choosing, "LOOK", 0.001)
+    page = Page(connection, Chooses)
+    part = page.desk.parts["chooses"]
+    page.do("hello", part="chooses")
+    page.until(lambda: page.of("chooses", "step").count("read") == 2, "it reads again")
+    page.do("bye")
+    page.desk.close()
+    [sessions] = page.of("chooses", "sessions")
+    steps = page.of("chooses", "step")
+
+    assert len(sessions) == 1000
+    assert steps[: steps.index("read", 1)] == ["read", *["look"] * 50]  # of a hundred: 5
 
 
 # -- folders ------------------------------------------------------------------------------------

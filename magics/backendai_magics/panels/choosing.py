@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from backendai_kernel.model import Session
 
 LOOK = 3.0  # seconds between two looks at what this computer knows, which cost no request
-_SESSIONS_EVERY = 5  # looks
-_MOST = 100  # sessions to choose from
+_SESSIONS_EVERY = 5  # looks …
+_A_PAGE = 5  # … and as many more for each further hundred sessions: a server counts requests
+_MOST = 1000  # sessions to choose from; the newest of them
 
 
 class Choosing(Part):
@@ -26,6 +27,7 @@ class Choosing(Part):
         super().__init__(desk)
         self._sessions: dict[str, Session] = {}
         self._is_read = False
+        self._pages = 1  # requests that a look at the sessions takes
 
     def greet(self) -> None:
         if self._is_read:
@@ -35,16 +37,18 @@ class Choosing(Part):
         """Tell what has changed on this computer."""
 
     async def wake(self) -> None:
-        looks = 0
+        looks = 0  # until the sessions are asked for again
         while True:
             try:
-                if looks % _SESSIONS_EVERY == 0:
+                if looks == 0:
+                    looks = _SESSIONS_EVERY
                     await self.use(self.read_sessions)
+                    looks += (self._pages - 1) * _A_PAGE
                 await self.look()
                 self.show_problem(None)
             except BackendError as exc:
                 self.show_problem(exc)
-            looks += 1
+            looks -= 1
             await asyncio.sleep(LOOK)
 
     def _choice(self) -> list[list[str]]:
@@ -54,6 +58,7 @@ class Choosing(Part):
         """Ask which sessions run, and tell it when it has changed."""
         query = listing.Query(listing.Which.RUNNING, limit=_MOST)
         running = (await listing.list_sessions(client, query)).items
+        self._pages = max(1, -(-len(running) // listing.PAGE))
         before = self._choice()
         self._sessions = {each.id: each for each in running if each.status.is_running}
         if self._choice() != before or not self._is_read:
