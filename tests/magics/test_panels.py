@@ -31,10 +31,11 @@ from backendai_magics.panels import choosing, desk, part_resources
 from backendai_magics.panels import part_sessions as listing
 from backendai_magics.panels.choosing import Choosing
 from backendai_magics.panels.desk import Attached, Part
+from backendai_magics.panels.offers import newest_first
 from backendai_magics.panels.part_apps import Apps
 from backendai_magics.panels.part_folders import Folders
 from backendai_magics.panels.part_keys import Keys
-from backendai_magics.panels.part_launcher import Launcher, newest_first, words_of
+from backendai_magics.panels.part_launcher import Launcher, words_of
 from backendai_magics.panels.part_resources import Resources
 from backendai_magics.panels.part_sessions import Sessions
 from backendai_magics.panels.resting import RESTS
