@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from backendai_kernel.ending import end_sessions
 from backendai_kernel.errors import ConfigError
 from backendai_kernel.listing import Query, Which, list_sessions
 from backendai_kernel.local.manager import LocalManager
+from backendai_kernel.resources import Resources, SlotUse
 from backendai_kernel.start import Request, start_session
 from backendai_magics import panels
 from backendai_magics.connection import Connection
@@ -26,6 +28,7 @@ from backendai_magics.panels.alone import Alone
 from backendai_magics.panels.form_keys import KeysForm
 from backendai_magics.panels.form_launcher import HIDDEN, LauncherForm
 from backendai_magics.panels.forms import GONE, Form
+from backendai_magics.panels.offers import offer_of
 
 from .conftest import settings
 
@@ -138,8 +141,36 @@ def test_sliders_go_as_far_as_what_is_left_and_presets_set_them(form):
     assert preset.value == ""
 
 
+def offered(form: LauncherForm, name: str, left: str | None, free: str | None = None) -> str:
+    """Offer the form some of a slot; return what it says of it, and how far its slider goes."""
+    amounts = [None if each is None else Decimal(each) for each in (left, free)]
+    slot = SlotUse(name, None, Decimal(0), amounts[0], amounts[1], "")
+    form.told({"offer": offer_of(Resources("default", (slot,), ()))})
+    amount = form._amounts[name]
+    return f"{amount.left.value}: {amount.slider.max:g}"
+
+
+def test_what_is_left_is_a_sentence_beside_its_slider(form):
+    mib = 2**20
+
+    assert offered(form, "cpu", "4.5") == "4.5 left: 4"
+    assert offered(form, "cpu", "4", "3") == "3 left: 3"
+    assert offered(form, "cpu", None) == "no limit: 64"
+    assert offered(form, "cpu", "-1", "8") == "none left: 0"
+    assert offered(form, "mem", str(200 * mib)) == "200 MiB left, less than a step: 0"
+    assert offered(form, "mem", str(2048 * mib)) == "2 GiB left: 2"
+    assert offered(form, "cuda.shares", "0.55") == "0.55 left: 0.5"
+
+
+def test_an_amount_beyond_all_computers_is_no_limit(form):
+    assert offered(form, "cpu", "1e40") == "no limit: 64"
+    assert offered(form, "cpu", "1e40", "8") == "8 left: 8"
+    assert offered(form, "cpu", "-1e40", "8") == "none left: 0"
+    assert offered(form, "mem", str(2**62)) == f"{2**32:.3g} GiB left: {2**32:g}"
+
+
 def test_a_preset_that_is_not_free_is_refused(form):
-    slots = [{"name": "cpu", "label": "CPU", "step": 1, "most": 4, "left": "4"}]
+    slots = [{"name": "cpu", "label": "CPU", "step": 1, "most": 4, "left": "4 left"}]
     presets = [{"name": "huge", "free": False, "slots": {"cpu": 64}}]
     form.told({"offer": {"slots": slots, "presets": presets}})
     labelled(form, "Preset").value = "huge"

@@ -47,7 +47,7 @@ class Amount:
             change(control, disabled=most == 0)
         if not self.is_touched:
             self.set(least)
-        change(self.left, value=escape("none left" if most == 0 else f"{slot['left']} left"))
+        change(self.left, value=escape(slot["left"]))
 
     def set(self, value: float) -> None:
         change(self.slider, value=value)

@@ -26,6 +26,7 @@ MIB = 2**20
 _SHARED = 64.0  # MiB of shared memory when nobody asks for more (recording 62)
 _UNKNOWN_MOST = {"cpu": Decimal(64), "mem": Decimal(256 * 2**30)}
 _OTHER_MOST = Decimal(8)
+_ENDLESS = Decimal(2**63)  # no slider goes so far, nor does any computer; it stands for no limit
 _STEPS = {"cpu": Decimal(1), "mem": Decimal(256 * MIB)}
 
 
@@ -116,16 +117,26 @@ def offer_of(known: Resources) -> Message:
 
 def _slot(slot: SlotUse) -> Message:
     name = slot.name
-    bounds = [amount for amount in (slot.left, slot.free) if amount is not None]
-    most = min(bounds, default=_UNKNOWN_MOST.get(name, _OTHER_MOST))
+    bounds = [each for each in (slot.left, slot.free) if each is not None and each < _ENDLESS]
+    left = max(min(bounds), Decimal(0)) if bounds else None
+    most = left if left is not None else _UNKNOWN_MOST.get(name, _OTHER_MOST)
     step = _STEPS.get(name, Decimal("0.1") if name.endswith(".shares") else Decimal(1))
     return {
         "name": name,
         "label": LABELS.get(name, name),
         "step": _units(name, step),
-        "most": _units(name, max(Decimal(0), most - most % step)),
-        "left": amount_text(name, min(bounds) if bounds else None),
+        "most": _units(name, most - most % step),
+        "left": left_text(name, left, step),
     }
+
+
+def left_text(slot: str, left: Decimal | None, step: Decimal) -> str:
+    """Return what is left of a slot, as stands beside its slider: ``4 left``."""
+    if left is None:
+        return "no limit"
+    if not left:
+        return "none left"
+    return f"{amount_text(slot, left)} left{', less than a step' if left < step else ''}"
 
 
 def _units(slot: str, amount: Decimal) -> float:
