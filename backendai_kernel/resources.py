@@ -19,7 +19,7 @@ class SlotUse:
         limit: What the keypair may use at once.
         used: What its sessions use.
         left: What of the limit is left.
-        free: What is free in the scaling group that has most of it.
+        free: What is free in the scaling group that was asked for, or in the one that has most.
         where: That scaling group.
     """
 
@@ -40,11 +40,14 @@ class Resources:
     presets: tuple[calls.Preset, ...]
 
 
-async def read_resources(client: Client, group: str | None = None) -> Resources:
+async def read_resources(
+    client: Client, group: str | None = None, *, scaling_group: str | None = None
+) -> Resources:
     """Return what may be used and what is free.
 
     Args:
         group: The project; ``None``: that of the settings.
+        scaling_group: Where a session is to run; ``None``: anywhere.
 
     Raises:
         ConnectError, APIError, ProtocolError: As `Client.send`.
@@ -52,7 +55,11 @@ async def read_resources(client: Client, group: str | None = None) -> Resources:
     Source: API reference 9.2; recordings 05 and 68.
     """
     group = group or client.config.group
-    check = await client.send(calls.check_presets(group))
+    return of_check(group, await client.send(calls.check_presets(group, scaling_group)))
+
+
+def of_check(group: str, check: calls.PresetCheck) -> Resources:
+    """Return what a server's answer says of a project."""
     limits, used = parse_slots(check.keypair_limits), parse_slots(check.keypair_using)
     left = parse_slots(check.keypair_remaining)
     free = {name: parse_slots(each.remaining) for name, each in check.scaling_groups.items()}

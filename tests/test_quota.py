@@ -8,9 +8,12 @@ import pytest
 
 from backendai_kernel.client import Client
 from backendai_kernel.config import Config
+from backendai_kernel.errors import APIError
 from backendai_kernel.local.auth import KeyPairPolicy
 from backendai_kernel.local.manager import LocalManager
+from backendai_kernel.protocol.calls.resources import PresetCheck, ScalingGroupUse
 from backendai_kernel.quota import why_pending
+from backendai_kernel.resources import of_check, read_resources
 from backendai_kernel.start import Request, start_session
 
 GIB = 2**30
@@ -39,6 +42,32 @@ async def test_what_the_keypair_may_never_have(client):
     assert verdict.error.message == (
         "A session with cpu=4 mem=1g can never start: you may have cpu=3 at the most."
     )
+
+
+async def test_what_is_free_is_that_of_the_scaling_group_that_is_asked_for():
+    rest = {"small": {"cpu": "2", "mem": "1"}, "large": {"cpu": "16", "mem": "0"}}
+    groups = {name: ScalingGroupUse(remaining=each) for name, each in rest.items()}
+    most = of_check("team", PresetCheck(scaling_groups=groups))
+    small = of_check("team", PresetCheck(scaling_groups={"small": groups["small"]}))
+
+    assert [(s.name, s.free, s.where) for s in most.slots] == [
+        ("cpu", 16, "large"),
+        ("mem", 1, "small"),
+    ]
+    assert [(s.name, s.free, s.where) for s in small.slots] == [
+        ("cpu", 2, "small"),
+        ("mem", 1, "small"),
+    ]
+
+
+async def test_a_scaling_group_or_project_that_is_not_there_is_refused(client):
+    here = await read_resources(client, scaling_group="default")
+
+    assert {slot.where for slot in here.slots} == {"default"}
+    with pytest.raises(APIError, match="scaling group"):
+        await read_resources(client, scaling_group="none")
+    with pytest.raises(APIError, match="no-such"):
+        await read_resources(client, "no-such")
 
 
 async def test_what_the_keypair_has_used_up(client):

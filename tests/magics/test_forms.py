@@ -33,6 +33,7 @@ from backendai_magics.panels.offers import offer_of
 from .conftest import settings
 
 LIMIT = 60.0  # seconds
+HERE = {"project": "default", "scaling_group": "", "scaling_groups": ["default"]}
 EVIL = '<img src=x onerror="stolen()">'
 
 
@@ -65,6 +66,7 @@ def form(alone: Alone) -> LauncherForm:
     made = alone.desk.parts["launcher"].form
     assert isinstance(made, LauncherForm)
     until(lambda: "%%bai run" in lines(made), "it has read what there is")
+    shows(made, "What is left to you")
     return made
 
 
@@ -145,7 +147,7 @@ def offered(form: LauncherForm, name: str, left: str | None, free: str | None = 
     """Offer the form some of a slot; return what it says of it, and how far its slider goes."""
     amounts = [None if each is None else Decimal(each) for each in (left, free)]
     slot = SlotUse(name, None, Decimal(0), amounts[0], amounts[1], "")
-    form.told({"offer": offer_of(Resources("default", (slot,), ()))})
+    form.told({"offer": {**HERE, **offer_of(Resources("default", (slot,), ()))}})
     amount = form._amounts[name]
     return f"{amount.left.value}: {amount.slider.max:g}"
 
@@ -162,6 +164,34 @@ def test_what_is_left_is_a_sentence_beside_its_slider(form):
     assert offered(form, "cuda.shares", "0.55") == "0.55 left: 0.5"
 
 
+def test_what_is_left_is_that_of_the_project_and_scaling_group_that_are_filled_in(form):
+    shows(form, "in the project default, of each in the scaling group that has most of it.")
+    labelled(form, "Scaling group").value = "default"
+    shows(form, "in the project default, scaling group default.")
+    labelled(form, "Project").value = "no-such-project"
+    shows(form, "no-such-project")
+    until(lambda: 'role="alert"' in markup(form), "it is refused")
+    refused = markup(form)
+    labelled(form, "Project").value = "default"
+    until(lambda: 'role="alert"' not in markup(form), "that is there again")
+    shows(form, "-g default")
+
+    assert "Project not found (name: no-such-project)" in refused
+    assert "in the project default, scaling group default." in refused  # what is shown is of there
+    assert labelled(form, "Scaling group").value == "default"
+
+
+def test_a_scaling_group_that_the_project_does_not_have_is_left(form):
+    group = labelled(form, "Scaling group")
+    two = HERE | {"scaling_group": "gpu", "scaling_groups": ["cpu", "gpu"]}
+    form.told({"offer": {**two, "slots": [], "presets": []}})
+    group.value = "gpu"
+    form.told({"offer": {**HERE, "project": "other", "slots": [], "presets": []}})
+
+    assert group.value == "" and [value for _, value in group.options] == ["", "default"]
+    assert "in the project other, of each" in markup(form)
+
+
 def test_an_amount_beyond_all_computers_is_no_limit(form):
     assert offered(form, "cpu", "1e40") == "no limit: 64"
     assert offered(form, "cpu", "1e40", "8") == "8 left: 8"
@@ -172,7 +202,7 @@ def test_an_amount_beyond_all_computers_is_no_limit(form):
 def test_a_preset_that_is_not_free_is_refused(form):
     slots = [{"name": "cpu", "label": "CPU", "step": 1, "most": 4, "left": "4 left"}]
     presets = [{"name": "huge", "free": False, "slots": {"cpu": 64}}]
-    form.told({"offer": {"slots": slots, "presets": presets}})
+    form.told({"offer": {**HERE, "slots": slots, "presets": presets}})
     labelled(form, "Preset").value = "huge"
 
     assert "The preset huge is more than what is left now." in markup(form)
@@ -256,7 +286,8 @@ def test_a_click_that_meets_a_mistake_says_so(form, monkeypatch, caplog):
 
 def test_hostile_words_stay_words(form):
     image = {"reference": EVIL, "name": EVIL, "tag": EVIL, "aliases": [], "about": EVIL}
-    choice = {"images": [image | {"least": {}}], "folders": [EVIL], "scaling_groups": [EVIL]}
+    choice = {"images": [image | {"least": {}}], "folders": [EVIL]}
+    place = {"project": EVIL, "scaling_group": EVIL, "scaling_groups": [EVIL]}
     slot = {"name": EVIL, "label": EVIL, "step": 1, "most": 4, "left": EVIL}
     preset = {"name": EVIL, "free": True, "slots": {EVIL: 1}}
     error = {"message": EVIL, "hint": EVIL}
@@ -264,7 +295,7 @@ def test_hostile_words_stay_words(form):
     form.told(
         {
             "choice": choice | {"project": EVIL},
-            "offer": {"slots": [slot], "presets": [preset]},
+            "offer": {**place, "slots": [slot], "presets": [preset]},
             "problem": error,
             "progress": progress | {"note": EVIL, "seconds": 1, "error": error, "session": ""},
         }

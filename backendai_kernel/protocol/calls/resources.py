@@ -55,13 +55,19 @@ class PresetCheck(msgspec.Struct, frozen=True):
     presets: tuple[Preset, ...] = ()
 
 
-def check_presets(group: str) -> Call[PresetCheck]:
-    """Ask for limits, use and rest of the keypair and of the scaling groups (9.2)."""
+def check_presets(group: str, scaling_group: str | None = None) -> Call[PresetCheck]:
+    """Ask for limits, use and rest of the keypair and of the scaling groups (9.2).
+
+    Args:
+        group: A project.
+        scaling_group: The only one to look at; ``None``: all that the project's sessions may use.
+    """
+    where = {} if scaling_group is None else {"scaling_group": scaling_group}
     return Call(
         "POST",
         "/resource/check-presets",
         PresetCheck,
-        {"group": group},
+        {"group": group} | where,
         what="Asking what is free",
         is_read=True,
     )

@@ -12,12 +12,20 @@ import ipywidgets as w
 
 from .amounts import Amount
 from .forms import Form, change, later, line_markup, problem_markup, show
-from .launcher_words import HEADS, labelled, preset_text, progress_markup, searched
+from .launcher_words import (
+    HEADS,
+    labelled,
+    place_text,
+    preset_text,
+    progress_markup,
+    searched,
+)
 
 if TYPE_CHECKING:
     from .desk import Message
 
-_CHECK_AFTER = 0.25  # seconds without a change after which the line is made anew
+_CHECK_AFTER = 0.25  # seconds without a change after which the line is made anew …
+_LOOK_AFTER = 0.8  # … and after which it is looked what is left in another project
 _OWN = "as set below"
 _ANY = "any"
 _SECRET = re.compile(r"(?i)token|secret|pass|pwd|key|credential")
@@ -34,6 +42,7 @@ class LauncherForm(Form):
         self._amounts: dict[str, Amount] = {}
         self._secrets: dict[str, str] = {}
         self._checking: asyncio.Task[None] | None = None
+        self._moving: asyncio.Task[None] | None = None
         self._clock: asyncio.Task[None] | None = None
         self._is_starting = False
 
@@ -47,6 +56,7 @@ class LauncherForm(Form):
         self._preset = self.make(
             w.Dropdown, "bai-stacked", description="Preset", options=[(_OWN, "")]
         )
+        self._where_left = self.text("", "bai-hint")
         self._sliders = self.row(w.VBox, "bai-sliders", children=[])
         self._name = self.make(
             w.Text, "bai-stacked", description="Name", placeholder="made up when empty"
@@ -89,8 +99,9 @@ class LauncherForm(Form):
         self._image.observe(lambda _: self._chosen(), "value")
         self._preset.observe(lambda _: self._use_preset(), "value")
         self._environ.observe(lambda _: self._hide_secrets(), "value")
-        for control in (self._name, self._project, self._where):
-            control.observe(lambda _: self.changed(), "value")
+        self._name.observe(lambda _: self.changed(), "value")
+        for control in (self._project, self._where):
+            control.observe(lambda _: self._moved(), "value")
         session = [
             self.row(w.Box, "bai-pairs", children=[self._name, self._project, self._where]),
             self.text('<span class="bai-label">Folders to mount</span>', "bai-label-above"),
@@ -99,7 +110,7 @@ class LauncherForm(Form):
             self._environ,
         ]
         image = [self.title("Image"), self._search, self._image, self._about]
-        resources = [self.title("Resources, of what is left"), self._preset, self._sliders]
+        resources = [self.title("Resources"), self._preset, self._where_left, self._sliders]
         right = [
             self.row(w.VBox, "bai-group", children=resources),
             self.row(w.VBox, "bai-group", children=[self.title("Session"), *session]),
@@ -138,9 +149,6 @@ class LauncherForm(Form):
             return
         self._choice = choice
         change(self._project, placeholder=str(choice["project"] or ""))
-        options = [(_ANY, ""), *((each, each) for each in choice["scaling_groups"])]
-        if list(self._where.options) != options:
-            self._where.options = options
         checked = {each.description for each in self._folders if each.value}
         old = self._folders
         self._folders = [
@@ -199,6 +207,13 @@ class LauncherForm(Form):
         return next((each for each in images if each["reference"] == self._image.value), None)
 
     def _take_offer(self, offer: Message) -> None:
+        options = [(_ANY, ""), *((each, each) for each in offer["scaling_groups"])]
+        if list(self._where.options) != options:
+            chosen = self._where.value
+            with self._where.hold_sync():
+                self._where.options = options
+                self._where.value = chosen if chosen in offer["scaling_groups"] else ""
+        change(self._where_left, value=f"<p>{escape(place_text(offer))}</p>")
         image = self._picked()
         for slot in offer["slots"]:
             entry = self._amounts.get(slot["name"])
@@ -287,6 +302,21 @@ class LauncherForm(Form):
         if not self.is_quiet:
             self.part.desk.here(self.part.name)
             self.part.desk.connection.portal.start(self._check_soon())
+
+    def _moved(self) -> None:
+        """Have it looked what is left elsewhere, when nothing has changed for a moment."""
+        self.changed()
+        if not self.is_quiet:
+            self.part.desk.connection.portal.start(self._look_soon())
+
+    async def _look_soon(self) -> None:
+        if self._moving is not None:
+            self._moving.cancel()
+        self._moving = self.part.spawn(later(_LOOK_AFTER, self._look_there))
+
+    async def _look_there(self) -> None:
+        place = {"project": self._project.value, "scaling_group": self._where.value or ""}
+        await self._do(self.ask("place", **place), None)
 
     async def _check_soon(self) -> None:
         if self._checking is not None:

@@ -46,6 +46,15 @@ def preset_text(preset: Message) -> str:
     return f"{preset['name']}: {' · '.join(amounts)}{busy}"
 
 
+def place_text(offer: Message) -> str:
+    """Return where what is left is left."""
+    where = offer["scaling_group"]
+    group = (
+        f"scaling group {where}" if where else "of each in the scaling group that has most of it"
+    )
+    return f"What is left to you in the project {offer['project']}, {group}."
+
+
 def progress_markup(now: Message, took: str) -> str:
     """Return how far a start has come, as markup."""
     head = escape(HEADS[now["state"]].format(now["name"]))

@@ -11,7 +11,7 @@ from backendai_kernel import vfolders
 from backendai_kernel.errors import APIError, ConfigError
 from backendai_kernel.model import Image
 from backendai_kernel.protocol import calls
-from backendai_kernel.resources import Resources, SlotUse
+from backendai_kernel.resources import Resources, SlotUse, read_resources
 from backendai_kernel.slots import parse_size, parse_slots
 
 from .part_resources import LABELS
@@ -31,22 +31,42 @@ _STEPS = {"cpu": Decimal(1), "mem": Decimal(256 * MIB)}
 
 
 async def read_choice(client: Client) -> Message:
-    """Return what a form offers that seldom changes: images, folders, scaling groups."""
+    """Return what a form offers that seldom changes: images, folders."""
     images = await client.send(calls.list_images())
     try:
         folders = await vfolders.list_folders(client)
     except APIError:
         folders = []  # a server without storage
-    try:
-        groups = await client.send(calls.list_scaling_groups(client.config.group))
-    except APIError:
-        groups = ()  # a project that has none: the server decides
     return {
         "images": [_image(image) for image in newest_first(images)],
         "folders": sorted({folder.name for folder in folders}),
-        "scaling_groups": [group.name for group in groups],
         "project": client.config.group,
     }
+
+
+async def read_offer(
+    client: Client, project: str, group: str, groups: list[str] | None = None
+) -> Message:
+    """Return what can be had in a project and a scaling group; of none, any is meant.
+
+    A scaling group that is not the project's counts for none.
+
+    Args:
+        groups: The project's scaling groups, where they are known.
+
+    Raises:
+        BackendError: As `read_resources`.
+    """
+    if groups is None:
+        try:
+            named = await client.send(calls.list_scaling_groups(project or client.config.group))
+        except APIError:
+            named = ()  # a project that has none: the server decides
+        groups = [each.name for each in named]
+    where = group if group in groups else None
+    known = await read_resources(client, project or None, scaling_group=where)
+    place = {"project": known.group, "scaling_group": where or "", "scaling_groups": groups}
+    return {**place, **offer_of(known)}
 
 
 def newest_first(images: Sequence[Image]) -> list[Image]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from backendai_kernel import profiles, specs
 from backendai_kernel.errors import BackendError, ConfigError
-from backendai_kernel.resources import read_resources
 from backendai_kernel.slots import format_size
 from backendai_kernel.start import Progress, start_session
 from backendai_kernel.views import duration, phase_of
@@ -20,7 +19,7 @@ from backendai_kernel.views import duration, phase_of
 from ..running import read_name, read_request
 from ..tree import VERBS
 from .desk import Desk, Message, Part, Verb, told
-from .offers import MIB, offer_of, read_choice
+from .offers import MIB, read_choice, read_offer
 
 if TYPE_CHECKING:
     from backendai_kernel.client import Client
@@ -40,6 +39,9 @@ class Launcher(Part):
         super().__init__(desk)
         self._offer: Message | None = None
         self._choice: Message | None = None
+        self._place = ("", "")  # project and scaling group, empty for those of the settings
+        self._groups_of: str | None = None  # the project whose scaling groups are known
+        self._looking = asyncio.Lock()
         self._start: asyncio.Task[None] | None = None
         self._progress: Message | None = None
 
@@ -47,6 +49,7 @@ class Launcher(Part):
     def verbs(self) -> dict[str, Verb]:
         return {
             "check": self._check,
+            "place": self._look_there,
             "start": self._begin,
             "cancel": self._cancel,
             "kernel": self._make_kernel,
@@ -68,20 +71,35 @@ class Launcher(Part):
             try:
                 if not is_read:
                     choice = await self.use(read_choice)
-                    is_read = True
+                    is_read, self._groups_of = True, None
                     if choice != self._choice:
                         self._choice = choice
                         self.tell(choice=choice)
-                offer = offer_of(await self.use(lambda client: read_resources(client, None)))
-                if offer != self._offer:
-                    self._offer = offer
-                    self.tell(offer=offer)
+                await self._look()
                 self.show_problem(None)
             except BackendError as exc:
                 self.show_problem(exc)
             await asyncio.sleep(_LOOK)
 
+    async def _look(self) -> None:
+        """Ask what is left in the place that is filled in, and tell what is new."""
+        async with self._looking:
+            project, group = self._place
+            is_same = self._groups_of == project
+            groups = self._offer["scaling_groups"] if self._offer and is_same else None
+            offer = await self.use(lambda client: read_offer(client, project, group, groups))
+            self._groups_of = project
+            if offer != self._offer:
+                self._offer = offer
+                self.tell(offer=offer)
+
     # -- intents ------------------------------------------------------------------------------
+
+    async def _look_there(self, intent: Message) -> None:
+        """Offer what is left in another project or scaling group."""
+        self._place = (str(intent["project"]).strip(), str(intent["scaling_group"]))
+        await self._look()
+        self.show_problem(None)
 
     async def _check(self, intent: Message) -> Message:
         """Return the line that does the same, and what is wrong with it.
