@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +141,8 @@ def whole(rows: list[list[Any]], words: tuple[str, ...] = ("python:3.11", "1 CPU
         "which": "mine",
         "total": len(rows),
         "live": True,
+        "every": 30.0,
+        "own": False,
         "problem": None,
     }
 
@@ -271,6 +274,18 @@ def test_a_patch_changes_one_row_and_keeps_the_focus(page):
 
     expect(page.locator(".bai-count")).to_have_text("1 session")
     expect(box).to_be_focused()
+
+
+def test_how_soon_the_list_shows_what_happens_is_told(page):
+    alive = page.locator(".bai-live")
+    tell(page, **whole([row(1)]))
+    expect(alive).to_have_text("Live")
+    tell(page, part="sessions", live=True, every=45.0, own=True)
+    expect(alive).to_have_text("Own live")
+    expect(alive).to_have_attribute("title", re.compile("your own sessions .* every 45 s"))
+    tell(page, part="sessions", live=False, every=8.0, own=False)
+
+    expect(alive).to_have_text("Asked every 8 s")
 
 
 def test_an_open_session_is_over_when_the_kernel_says_so(page):

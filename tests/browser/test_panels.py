@@ -298,7 +298,8 @@ def test_the_form_is_filled_in_with_the_keyboard_alone(book):
             )
         )
     order = [
-        *("Newest first", "Preset", "CPU", "CPU", "Memory (GiB)", "Memory (GiB)", "GPU shares"),
+        *("By name, the newest version first", "Preset", "CPU", "CPU"),
+        *("Memory (GiB)", "Memory (GiB)", "GPU shares"),
         *("GPU shares", "Name", "Project", "Scaling group", "Environment", "Copy", "Copy"),
         *("Start the session", "Make it a kernel"),
     ]

@@ -211,7 +211,7 @@ def test_a_preset_that_is_not_free_is_refused(form):
 
 
 def test_the_search_leaves_the_images_that_match(form):
-    image, search = labelled(form, "Newest first"), labelled(form, "Search")
+    image, search = labelled(form, "By name, the newest version first"), labelled(form, "Search")
     chosen = image.value
     search.value = "PYTHON linux"
     found = [reference for _, reference in image.options]

@@ -347,6 +347,27 @@ def test_no_key_of_a_list_is_another_sessions_in_the_next():
     assert [row[:2] for row in rows.whole()["rows"]] == [[3, session(3).id]]
 
 
+def test_how_soon_a_page_learns_of_what_happens_is_told(page):
+    page.do("hello", part="sessions")
+    page.hears("sessions", "live", lambda live: live)
+    page.do("sessions.list", which="all")  # by an administrator
+    page.hears("sessions", "own", lambda own: own)
+    page.do("sessions.list", which="mine")
+    told = [(m["live"], m["every"]) for m in page.told if m.get("which") and "every" in m]
+
+    assert told[-1] == (True, 30.0)
+    assert page.of("sessions", "own")[-1] is False
+
+
+def test_many_sessions_are_asked_for_less_often_and_so_it_is_told(page):
+    part = Sessions(page.desk)
+    few = part._pace()
+    part._rows.update([session(number) for number in range(250)], {}, own_key="")
+
+    assert few == {"live": False, "every": 8.0, "own": False}
+    assert part._pace()["every"] == 38.0  # three requests
+
+
 def test_what_is_left_of_a_sessions_time_is_told_as_the_server_counts_it(page, manager):
     started(page, "limited")
     started(page, "endless")

@@ -28,6 +28,7 @@ _CHECK_AFTER = 0.25  # seconds without a change after which the line is made ane
 _LOOK_AFTER = 0.8  # … and after which it is looked what is left in another project
 _OWN = "as set below"
 _ANY = "any"
+_ORDER = "By name, the newest version first"
 _SECRET = re.compile(r"(?i)token|secret|pass|pwd|key|credential")
 HIDDEN = "••••••"
 """What stands for a secret in the form, whose values a notebook may be saved with."""
@@ -49,9 +50,7 @@ class LauncherForm(Form):
         self._search = self.make(
             w.Text, "bai-stacked", description="Search", placeholder="python, torch, 3.11 …"
         )
-        self._image = self.make(
-            w.Select, "bai-stacked", "bai-images", description="Newest first", rows=9
-        )
+        self._image = self.make(w.Select, "bai-stacked", "bai-images", description=_ORDER, rows=9)
         self._about = self.text('<p class="bai-hint">Asking the server …</p>', "bai-about")
         self._preset = self.make(
             w.Dropdown, "bai-stacked", description="Preset", options=[(_OWN, "")]

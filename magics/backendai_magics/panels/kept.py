@@ -68,6 +68,7 @@ class KeptList(Part):
         self._known: dict[str, Session] = {}
         self._usage: Mapping[str, Usage] = {}
         self._is_live = False
+        self._told_pace: Message = {}
         self._is_read = False
         self._touched: set[str] = set()
         self._stirred = asyncio.Event()
@@ -84,9 +85,23 @@ class KeptList(Part):
         return {
             "which": self._which,
             "total": self._total,
-            "live": self._is_live,
             "problem": self._problem,
+            **self._pace(),
         }
+
+    def _pace(self) -> Message:
+        """Return how soon a page learns of what happens.
+
+        ``live``: events are heard; ``every``: seconds between two lists; ``own``: there are sessions
+        of others in the list, and events are of our own only.
+        """
+        is_wider = self._which == "all" and bool(self._is_admin)
+        return {"live": self._is_live, "every": self._rest(), "own": is_wider}
+
+    def _tell_pace(self) -> None:
+        if (pace := self._pace()) != self._told_pace:
+            self._told_pace = pace
+            self.tell(**pace)
 
     async def wake(self) -> None:
         try:
@@ -106,15 +121,14 @@ class KeptList(Part):
             except BackendError:
                 pause = min(pause * 2, _AGAIN[1])  # the list is asked for more often meanwhile
             finally:
-                if self._is_live:
-                    self._is_live = False
-                    self.tell(live=False)
+                self._is_live = False
+                self._tell_pace()
             await asyncio.sleep(pause)
 
     async def _hear(self, client: Client) -> None:
         async with client.events("", "*") as events:
             self._is_live = True
-            self.tell(live=True)
+            self._tell_pace()
             self._stir()  # what happened before is not told again
             async for event in events:
                 self._note(event)
@@ -144,6 +158,7 @@ class KeptList(Part):
                 pause = min(pause * 2, _AGAIN[1])
                 continue
             self.show_problem(None)
+            self._tell_pace()
             pause = _AGAIN[0]
             try:
                 async with asyncio.timeout(self._rest()):

@@ -66,9 +66,13 @@ export function render({ model, el }) {
       clearTimeout(quiet);
       quiet = setTimeout(() => say(saying, ""), 15000);
     },
-    live(isLive) {
-      say(alive, isLive ? "Live" : "Asked every few seconds");
-      alive.classList.toggle("bai-on", isLive);
+    /** How soon the list shows what happens, as the kernel has told. */
+    live({ live, every, own }) {
+      say(alive, live ? (own ? "Own live" : "Live") : `Asked every ${Math.round(every)} s`);
+      alive.title = live
+        ? `What happens to ${own ? "your own" : "your"} sessions is shown at once; the whole list is asked for every ${Math.round(every)} s`
+        : "The server's events are not heard";
+      alive.classList.toggle("bai-on", live);
     },
     problem(error, part = current) {
       if (error) problems.set(part, error);

@@ -359,7 +359,7 @@ export function sessions(desk) {
       for (const each of kinds.children) each.setAttribute("aria-pressed", String(each.dataset.key === which));
     }
     if (message.total !== undefined) total = message.total;
-    if (message.live !== undefined) desk.live(message.live);
+    if (message.live !== undefined) desk.live(message);
     if (message.problem !== undefined) desk.problem(message.problem);
     if (message.failed) desk.problem(message.failed);
     if (message.said) desk.say(message.said);
