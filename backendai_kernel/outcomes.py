@@ -154,7 +154,8 @@ def started_facts(session: SessionDetail) -> Facts:
         "slots": slots,
         "apps": list(session.apps),
     }
-    return Facts(f"Session {session.name}", tuple((k, v) for k, v in rows if v), data=data)
+    told = tuple((k, v) for k, v in rows if v)
+    return Facts(f"Session {session.name}", told, data=data, sentences=frozenset({"Next"}))
 
 
 def _after_start(name: str, is_ready: bool) -> str:
@@ -174,4 +175,5 @@ def doctor_facts(facts: Sequence[Fact]) -> Facts:
         "ok": not has_problem(list(facts)),
         "facts": [asdict(fact) for fact in facts],
     }
-    return Facts("Backend.AI", tuple(rows), data=data)
+    labels = frozenset(label for label, _ in rows)
+    return Facts("Backend.AI", tuple(rows), data=data, sentences=labels)

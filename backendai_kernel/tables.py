@@ -125,7 +125,7 @@ class Table(Sequence[T], Generic[T]):
 
     def _repr_html_(self) -> str:
         if not self.rows:
-            return f"<div>{escape(self.empty)} {escape(self.note)}</div>"
+            return f"<div>{marked(self.empty)} {marked(self.note)}</div>"
         heads = "".join(
             f'<th scope="col" style="{_side(c.is_amount, "pre")}">{escape(c.label)}</th>'
             for c in self.columns
@@ -134,7 +134,7 @@ class Table(Sequence[T], Generic[T]):
             f"<tr>{''.join(self._cell_html(c, row) for c in self.columns)}</tr>"
             for row in self.rows
         )
-        note = f'<div style="{_QUIET}">{escape(self.note)}</div>' if self.note else ""
+        note = f'<div style="{_QUIET}">{marked(self.note)}</div>' if self.note else ""
         caption = f'<caption style="{_CAPTION}">{escape(self.title)}</caption>'
         return (
             f'<div style="overflow-x:auto"><table style="{_TABLE}">{caption}<thead><tr>{heads}'
@@ -174,6 +174,7 @@ class Facts:
         rows: Pairs of a label and what there is to say.
         data: The same for programs: key → plain value.
         links: Label → where a click on its value leads.
+        sentences: Labels whose values are sentences of ours, where backticks mark what to type.
     """
 
     title: str
@@ -181,6 +182,7 @@ class Facts:
     data: dict[str, Any] = field(default_factory=dict)
     note: str = ""
     links: Mapping[str, str] = field(default_factory=dict)
+    sentences: frozenset[str] = frozenset()
 
     def __getitem__(self, key: str) -> Any:
         return self.to_dict()[key]
@@ -203,14 +205,24 @@ class Facts:
     def _repr_html_(self) -> str:
         rows = "".join(
             f'<tr><th scope="row" style="{_side(False)}">{escape(label)}</th>'
-            f'<td style="{_side(False)}">{linked(value, self.links.get(label, ""))}</td></tr>'
+            f'<td style="{_side(False)}">{self._value_html(label, value)}</td></tr>'
             for label, value in self.rows
         )
-        note = f'<div style="{_QUIET}">{escape(self.note)}</div>' if self.note else ""
+        note = f'<div style="{_QUIET}">{marked(self.note)}</div>' if self.note else ""
         return (
             f'<table style="{_TABLE}"><caption style="{_CAPTION}">{escape(self.title)}'
             f"</caption><tbody>{rows}</tbody></table>{note}"
         )
+
+    def _value_html(self, label: str, value: str) -> str:
+        if label in self.sentences:
+            return marked(value)
+        return linked(value, self.links.get(label, ""))
+
+
+def marked(sentence: str) -> str:
+    """Return a sentence of ours as HTML; what stands in backticks is code."""
+    return _TYPED.sub(r"<code>\1</code>", escape(sentence))
 
 
 def linked(text: str, address: str) -> str:
@@ -221,6 +233,7 @@ def linked(text: str, address: str) -> str:
     return f'<a {link} style="text-decoration:underline">{escape(text)}</a>'
 
 
+_TYPED = re.compile(r"`([^`]+)`")
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _CONTROL = re.compile(  # what a terminal obeys, but for new lines, tabs and colours
     r"\x1b\](?:[^\x07\x1b]*)(?:\x07|\x1b\\)|\x1b\[[\d;?]*[A-Za-ln-z]|\x1b(?!\[)|[\x00-\x08\x0b-\x1a\x7f]"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from html import escape
 
 from .postmortem import PostMortem
+from .tables import marked
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def card_html(card: Card) -> str:
     """Return the card as HTML."""
     colour = _COLOURS[card.state]
     note = "".join(
-        f'<div style="margin-top:4px">{escape(line)}</div>' for line in card.note.splitlines()
+        f'<div style="margin-top:4px">{marked(line)}</div>' for line in card.note.splitlines()
     )
     steps = _steps_html(card) if card.state == "waiting" else ""
     return (

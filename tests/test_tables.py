@@ -34,6 +34,19 @@ def test_rows_are_had_by_number_by_name_and_in_turn():
         table["c"]
 
 
+def test_what_is_to_be_typed_is_code_in_html_and_in_backticks_elsewhere():
+    step = "`%bai rm <one>` ends it"
+    rows = (("Next", step), ("Name", "a `quoted` name"))
+    facts = Facts("Session", rows, note="`%bai ps`", sentences=frozenset({"Next"}))
+    empty = Table("Sessions", (), (), empty="None: `%bai start` makes one.")
+    html = facts._repr_html_()
+
+    assert "<code>%bai rm &lt;one&gt;</code> ends it" in html and "<code>%bai ps</code>" in html
+    assert "a `quoted` name" in html  # of other values every letter is their own
+    assert step in repr(facts)
+    assert "<code>%bai start</code>" in empty._repr_html_()
+
+
 def test_text_and_html_have_the_same_and_html_is_a_table():
     table = sessions("first", "second")
     text, html = repr(table), table._repr_html_()
