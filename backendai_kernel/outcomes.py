@@ -15,7 +15,7 @@ from .model import SessionDetail
 from .orphans import ENDED, FAILED, GONE, KEPT, Orphan
 from .perform import Outcome
 from .slots import format_slots
-from .tables import Column, Facts, Table
+from .tables import Column, Facts, Table, marked
 
 
 def ended_table(outcomes: Sequence[Ended]) -> Table[Ended]:
@@ -101,7 +101,7 @@ class Ran:
         return "\n".join([self._headline(), *self._next_steps()])
 
     def _repr_html_(self) -> str:
-        steps = "".join(f"<div>{escape(line)}</div>" for line in self._next_steps())
+        steps = "".join(f"<div>{marked(line)}</div>" for line in self._next_steps())
         return f"<div><strong>{escape(self._headline())}</strong>{steps}</div>"
 
     def _headline(self) -> str:

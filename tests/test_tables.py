@@ -10,6 +10,8 @@ import pytest
 from backendai_kernel.describe import image_table, resource_table, session_facts, session_table
 from backendai_kernel.listing import Listed, Query
 from backendai_kernel.model import Image, Session, SessionDetail
+from backendai_kernel.outcomes import Ran
+from backendai_kernel.perform import Outcome
 from backendai_kernel.resources import Resources, SlotUse
 from backendai_kernel.tables import Column, Facts, Table, Text, ago, amount_of
 
@@ -45,6 +47,8 @@ def test_what_is_to_be_typed_is_code_in_html_and_in_backticks_elsewhere():
     assert "a `quoted` name" in html  # of other values every letter is their own
     assert step in repr(facts)
     assert "<code>%bai start</code>" in empty._repr_html_()
+    queued = Ran(Outcome("an-id", "train", status="PENDING", is_new=True))
+    assert "<code>%bai rm train</code> takes it back." in queued._repr_html_()
 
 
 def test_text_and_html_have_the_same_and_html_is_a_table():

@@ -342,9 +342,11 @@ def test_a_kernel_that_does_not_listen_is_told_and_heard_again(page):
     expect(page.locator(".bai-waiting")).to_be_hidden()
 
 
-@pytest.mark.parametrize("width", [1200, 640, 360])
+@pytest.mark.parametrize("width", [1200, 820, 700, 640, 480, 360])
 def test_nothing_sticks_out_at_any_width(page, width):
     page.set_viewport_size({"width": width, "height": 900})
+    show_something(page)
+    tell(page, part="sessions", said="A rather long sentence of what has just been done. " * 3)
     long = "a-name-that-is-as-long-as-names-may-be-" + "x" * 25
     tell(page, **whole([row(n, name=long) for n in range(3)]))
     for tab in TABS:
@@ -479,9 +481,11 @@ def test_a_page_without_jupyterlab_is_light_or_dark_as_it_says(page):
 LOOKS = [host for host in HOSTS if not host.startswith("Colab")]  # these have no colours of theirs
 
 
+@pytest.mark.parametrize("width", [1000, 700, 400])
 @pytest.mark.parametrize("host", [*LOOKS, "more contrast", "forced colors"])
-def test_nothing_keeps_people_out_without_jupyterlab(page, host):
+def test_nothing_keeps_people_out_without_jupyterlab(page, host, width):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.set_viewport_size({"width": width, "height": 800})
     enter(page, *HOSTS.get(host, ("light", {})))
     if host == "more contrast":
         page.emulate_media(contrast="more")
@@ -490,8 +494,10 @@ def test_nothing_keeps_people_out_without_jupyterlab(page, host):
     show_something(page)
     tell(page, part="sessions", problem={"message": "It failed.", "hint": "Try again."})
     tell(page, part="sessions", ending=[["t", ["session-0001"], 600]])
+    page.locator("tr.bai-row .bai-link").first.click()
     found = []
     for tab in TABS:
+        tell(page, part="sessions", said="Something is done.")
         page.get_by_role("tab", name=tab).click()
         result = axe.run(page, context=".bai-panel").response
         found += [
@@ -505,6 +511,63 @@ def test_a_page_that_draws_no_widgets_in_others_says_how_else(page):
     page.get_by_role("tab", name="Launch").click()
 
     expect(page.get_by_role("alert")).to_contain_text('panels.form("launcher") shows the form')
+
+
+@pytest.mark.parametrize("width", [1000, 700])
+def test_what_is_said_is_in_sight(page, width):
+    page.set_viewport_size({"width": width, "height": 400})
+    tell(page, **whole([row(n) for n in range(20)]))
+    said = page.locator(".bai-said")
+    tell(page, part="sessions", said="At the top.")
+    expect(said).to_be_in_viewport()
+    first = said.bounding_box()
+    page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    tell(page, part="sessions", said="At the end.")
+    expect(said).to_be_in_viewport()
+    page.evaluate("window.scrollTo(0, 0)")
+    tell(page, part="sessions", said="At the top again.")
+
+    expect(said).to_be_in_viewport()
+    assert first is not None and first["y"] < 100
+    assert page.locator("tr.bai-row").first.is_visible()
+
+
+def test_narrow_curves_have_their_sessions_name_above_them(page):
+    page.set_viewport_size({"width": 700, "height": 800})
+    show_something(page)
+    page.get_by_role("tab", name="Resources").click()
+    boxes = [
+        page.locator(f".bai-session {inside}").first.bounding_box()
+        for inside in (".bai-session-name", ".bai-curve")
+    ]
+
+    assert all(boxes) and boxes[0]["width"] > 600
+    assert boxes[0]["y"] + boxes[0]["height"] <= boxes[1]["y"]
+
+
+def test_heads_stand_above_what_is_below_them_and_choices_look_alike(page):
+    show_something(page)
+    left = page.evaluate(
+        """() => ["thead th.bai-acts span", "tbody td.bai-acts button"].map(which => {
+            const range = document.createRange();
+            range.selectNodeContents(document.querySelector(`.bai-table ${which}`));
+            return Math.round(range.getBoundingClientRect().left);
+        })"""
+    )
+    page.evaluate(
+        """() => document.querySelector(".bai-panel").insertAdjacentHTML("beforeend",
+            '<div class="bai-form"><div class="widget-dropdown"><select><option>a</select></div></div>')"""
+    )
+    page.get_by_role("tab", name="Apps").click()
+    looks = page.evaluate(
+        """() => [...document.querySelectorAll(".bai-panel select")].map(each => {
+            const {height, borderColor, fontSize, appearance, padding, backgroundImage} = getComputedStyle(each);
+            return [height, borderColor, fontSize, appearance, padding, backgroundImage].join("; ");
+        }).filter(look => !look.startsWith("auto"))"""
+    )
+
+    assert left[0] == left[1]
+    assert len(looks) > 2 and len(set(looks)) == 1
 
 
 def test_in_forced_colors_one_tab_is_marked(page):

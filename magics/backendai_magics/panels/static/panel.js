@@ -36,15 +36,15 @@ export function render({ model, el }) {
   const waiting = h("div.bai-waiting", { role: "status", hidden: true });
   const body = h("div.bai-body");
   const saying = h("div.bai-said", { role: "status" });
+  const head = h("header.bai-head", {}, h("span.bai-brand", {}, "Backend.AI"), server, saying, alive);
   const root = h(
     "section.bai-panel",
     { "aria-label": "Backend.AI" },
-    h("header.bai-head", {}, h("span.bai-brand", {}, "Backend.AI"), server, h("span.bai-gap"), alive),
+    head,
     parts.length > 1 ? tabs : null,
     errors,
     waiting,
     body,
-    saying,
   );
   el.append(root);
 
@@ -62,6 +62,7 @@ export function render({ model, el }) {
     has: (part) => parts.includes(part),
     go: (part, argument) => show(part, argument),
     say(text) {
+      place();
       say(saying, text);
       clearTimeout(quiet);
       quiet = setTimeout(() => say(saying, ""), 15000);
@@ -99,6 +100,14 @@ export function render({ model, el }) {
       }
     },
   };
+
+  /** Put what is said at the top of the panel, or at its end while the top is out of sight. */
+  function place() {
+    const { top, bottom } = head.getBoundingClientRect();
+    const isSeen = bottom > 0 && top < window.innerHeight;
+    if (isSeen && saying.parentElement !== head) alive.before(saying);
+    if (!isSeen && saying.parentElement === head) root.append(saying);
+  }
 
   function showProblem() {
     const error = problems.get(current);
