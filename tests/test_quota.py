@@ -8,7 +8,7 @@ import pytest
 
 from backendai_kernel.client import Client
 from backendai_kernel.config import Config
-from backendai_kernel.errors import APIError
+from backendai_kernel.errors import APIError, NotFound
 from backendai_kernel.local.auth import KeyPairPolicy
 from backendai_kernel.local.manager import LocalManager
 from backendai_kernel.protocol.calls.resources import PresetCheck, ScalingGroupUse
@@ -64,7 +64,7 @@ async def test_a_scaling_group_or_project_that_is_not_there_is_refused(client):
     here = await read_resources(client, scaling_group="default")
 
     assert {slot.where for slot in here.slots} == {"default"}
-    with pytest.raises(APIError, match="scaling group"):
+    with pytest.raises(NotFound, match=r"not allowed \(name: none\)"):
         await read_resources(client, scaling_group="none")
     with pytest.raises(APIError, match="no-such"):
         await read_resources(client, "no-such")

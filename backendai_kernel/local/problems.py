@@ -98,6 +98,14 @@ def no_such_project(name: str, release: Release) -> Problem:
     return Problem(404, "project-not-found", "Project not found.", "group_read_not-found", msg)
 
 
+def no_such_scaling_group(name: str, release: Release) -> Problem:
+    """A scaling group of no project, as ``check-presets`` tells it (seen with 26.4.16)."""
+    if not release.error_codes:
+        return invalid_params("Unknown scaling group")
+    msg = f"Scaling group not found or not allowed (name: {name})"
+    return not_found("No such scaling group.", "scaling-group_read_not-found", msg)
+
+
 def no_such_session(ref: str | None) -> Problem:
     msg = None if ref is None else f"Session (id={ref}) does not exist."
     return Problem(404, "object-not-found", "No such session.", "session_read_not-found", msg)

@@ -102,8 +102,9 @@ async def check_presets(core: Core, request: web.Request) -> web.Response:
     given = await json_body(request)
     if given.get("group") != GROUP:
         raise problems.no_such_project(str(given.get("group")), core.release)
-    if given.get("scaling_group") not in (None, SCALING_GROUP):
-        raise problems.invalid_params("Unknown scaling group")
+    scaling_group = given.get("scaling_group")
+    if scaling_group not in (None, SCALING_GROUP):
+        raise problems.no_such_scaling_group(str(scaling_group), core.release)
     free, remaining = _remaining(core, who)
     used = usage(r for r in core.registry if r.owner.access_key == who.access_key)
     allowed = {name: min(free[name], remaining.get(name, free[name])) for name in free}

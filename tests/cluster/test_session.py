@@ -10,6 +10,7 @@ import pytest
 from backendai_kernel.errors import ConnectError, NotFound, QuotaExceeded
 from backendai_kernel.protocol import calls
 from backendai_kernel.protocol.run import Finished, InputRequest, Text
+from backendai_kernel.resources import read_resources
 from backendai_kernel.run import Run, collect
 from backendai_kernel.session import ComputeSession
 from backendai_kernel.slots import parse_words, resolve
@@ -138,3 +139,13 @@ async def test_a_share_of_a_gpu(client):
     (slot,) = set(resolve(wanted, known)) - {"cpu", "mem"}
     assert slot in (seen.occupying_slots or "")
     assert steps[-1].status_name == "STARTING PYTHON"
+
+
+async def test_what_is_free_is_told_of_one_scaling_group_and_refused_of_none(client):
+    groups = {slot.where for slot in (await read_resources(client)).slots if slot.where}
+    name = min(groups)
+    here = await read_resources(client, scaling_group=name)
+
+    assert {slot.where for slot in here.slots if slot.free is not None} == {name}
+    with pytest.raises(NotFound, match="no-such-group"):
+        await read_resources(client, scaling_group="no-such-group")
