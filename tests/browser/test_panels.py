@@ -362,14 +362,18 @@ def test_an_output_that_is_cleared_stops_all(book):
     book.run("import time\nwhile kept.desk.busy: time.sleep(0.05)").shows("")
 
 
-@pytest.mark.parametrize("theme", ["Light", "Dark", "Dark High Contrast"])
-def test_nothing_keeps_people_out_in_any_theme(book, theme):
+@pytest.mark.parametrize(
+    ("theme", "width"),
+    [("Light", 1280), ("Light", 700), ("Dark", 1280), ("Dark", 700), ("Dark High Contrast", 1280)],
+)
+def test_nothing_keeps_people_out_in_any_theme(book, theme, width):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     change = "name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})"
     book.page.evaluate(change, f"JupyterLab {theme}")
     named = re.compile(f"JupyterLab {theme}$")
     expect(book.page.locator("body")).to_have_attribute("data-jp-theme-name", named)
     panel = opened(book)
+    panel.box.evaluate("(box, width) => { box.style.maxWidth = `${width}px` }", width)
     panel.row("renamed").get_by_role("button", name="Logs of renamed").click()
     expect(panel.box.get_by_role("log")).to_contain_text("Kernel started", timeout=MS)
     looked, found = [], []
