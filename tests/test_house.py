@@ -37,6 +37,14 @@ def test_every_link_inside_the_repository_leads_somewhere(page):
     assert [t for t in targets if not (page.parent / t).exists()] == []
 
 
+def test_every_picture_is_shown_on_a_page():
+    shown = {
+        name for page in PAGES for name in re.findall(r"images/([\w.-]+)", page.read_text("utf-8"))
+    }
+
+    assert {path.name for path in ROOT.glob("docs/images/*")} <= shown
+
+
 def test_every_command_that_the_readme_names_is_in_the_makefile():
     text = (ROOT / "README.md").read_text("utf-8") + (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     named = set(re.findall(r"\bmake ([a-z]+)", text))

@@ -1,7 +1,8 @@
-"""Draw the pictures of the panel anew, as `pictures` draws the others: both themes, two widths."""
+"""Draw the pictures of the panel anew, as `pictures` draws the others: those that a page shows."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -44,12 +45,23 @@ def draw_panels(lab: Lab, browser: Browser, theme: str, images: Path) -> None:
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 1400})
         for part, show in PARTS.items():
-            panel.get_by_role("tab", name=part).click()
+            path = images / f"panel-{part.lower()}-{theme.lower()}-{width}.png"
+            if path.name not in _linked(images.parent):
+                continue
+            panel.get_by_role("tab", name=TABS.get(part, part)).click()
             show(page, panel)
-            _save(page, panel, images / f"panel-{part.lower()}-{theme.lower()}-{width}.png")
-    sheet.run("mine = %bai ps\nfor each in mine:\n    %bai rm {each.id}")
+            _save(page, panel, path)
+            if part in AFTER:
+                AFTER[part](page, panel)
+    sheet.run("mine = %bai ps\n%bai rm {' '.join(each.id for each in mine)}")
     sheet.shut_down()
     page.close()
+
+
+def _linked(docs: Path) -> set[str]:
+    """Return the names of the pictures that the pages show; no others are kept."""
+    pages = [each.read_text("utf-8") for each in docs.glob("*.md")]
+    return {name for text in pages for name in re.findall(r"images/([\w-]+\.png)", text)}
 
 
 def _sessions(page: Page, panel: Locator) -> None:
@@ -58,6 +70,38 @@ def _sessions(page: Page, panel: Locator) -> None:
     if not panel.locator(".bai-drawer").is_visible():
         row.get_by_role("button", name="Logs of").click()
     expect(panel.get_by_role("log")).to_contain_text("Kernel started", timeout=MS)
+
+
+def _undo(page: Page, panel: Locator) -> None:
+    """A session that is about to be ended, and another whose new name is refused."""
+    _sessions(page, panel)
+    panel.get_by_role("button", name="Rename", exact=True).click()
+    panel.get_by_label("New name").fill("no name!")
+    panel.get_by_role("button", name="Rename it").click()
+    expect(panel.get_by_role("alert")).to_contain_text("is no name", timeout=MS)
+    panel.get_by_role("button", name="End sweep-learning-rate").click()
+    expect(panel.locator(".bai-ending")).to_contain_text(" in 5 s", timeout=MS)
+
+
+def _undone(page: Page, panel: Locator) -> None:
+    """Leave the sessions as they were."""
+    for name in ("Undo", "Leave it", "Dismiss"):
+        panel.get_by_role("button", name=name, exact=True).click()
+
+
+def _progress(page: Page, panel: Locator) -> None:
+    """A start, which waits on computers with few processors."""
+    _launch(page, panel)
+    panel.get_by_role("button", name="Start the session").click()
+    expect(panel.locator(".bai-progress")).to_contain_text("train-resnet-2", timeout=MS)
+    page.wait_for_timeout(3000)
+
+
+def _stopped(page: Page, panel: Locator) -> None:
+    cancel = panel.get_by_role("button", name="Cancel", exact=True)
+    if cancel.is_visible():
+        cancel.click()
+        expect(cancel).to_be_hidden(timeout=MS)
 
 
 def _launch(page: Page, panel: Locator) -> None:
@@ -97,14 +141,18 @@ def _folders(page: Page, panel: Locator) -> None:
     panel.get_by_role("list", name="Files").get_by_text("train.py").wait_for()
 
 
+TABS = {"Undo": "Sessions", "Progress": "Launch"}
 PARTS = {
     "Sessions": _sessions,
+    "Undo": _undo,
     "Launch": _launch,
     "Resources": _resources,
     "Apps": _apps,
     "Folders": _folders,
     "SSH": _keys,
+    "Progress": _progress,  # the last, since it makes a session
 }
+AFTER = {"Undo": _undone, "Progress": _stopped}
 
 
 def _save(page: Page, panel: Locator, path: Path) -> None:
