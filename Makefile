@@ -58,11 +58,18 @@ fix: $(READY) ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 
 # Several files of tests at once, since most tests wait; then those that must have the computer
-# (or the cluster) for themselves.
+# (or the cluster) for themselves. What fails beside others is tried once more without them: when it
+# passes, the report says so, and it is a test to be mended.
 test: $(READY) ## the tests; only="-k input" for some of them
 ifeq ($(strip $(only)),)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not ($(APART) or browser)"
-	$(BIN)/python -m pytest -m "($(APART)) and not browser"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not ($(APART) or browser)" || { \
+		test $$? -eq 1 || exit 1; echo "== what failed beside others, alone"; \
+		$(BIN)/python -m pytest -v --last-failed --last-failed-no-failures none \
+			-m "not ($(APART) or browser)"; }
+	$(BIN)/python -m pytest -m "($(APART)) and not browser" || { \
+		test $$? -eq 1 || exit 1; echo "== once more, what failed"; \
+		$(BIN)/python -m pytest -v --last-failed --last-failed-no-failures none \
+			-m "($(APART)) and not browser"; }
 else
 	$(BIN)/python -m pytest $(only)
 endif
