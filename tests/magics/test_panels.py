@@ -290,7 +290,7 @@ def test_another_list_is_shown_and_errors_say_what_next(page, manager):
 def test_an_open_session_is_followed_when_another_list_is_shown(page, manager):
     page.do("hello", part="sessions")
     session_id = started(page, "stays-open")
-    page.until(lambda: "stays-open" in listed(page))
+    page.until(lambda: listed(page).get("stays-open", {}).get("status") == "RUNNING", "it runs")
     page.do("sessions.info", session=session_id)
     page.do("sessions.list", which="dead")
     before = page.of("sessions", "apart")
