@@ -92,8 +92,8 @@ class KeptList(Part):
     def _pace(self) -> Message:
         """Return how soon a page learns of what happens.
 
-        ``live``: events are heard; ``every``: seconds between two lists; ``own``: there are sessions
-        of others in the list, and events are of our own only.
+        ``live``: events are heard; ``every``: seconds between two lists; ``own``: others' sessions
+        are in the list, and events are of our own only.
         """
         is_wider = self._which == "all" and bool(self._is_admin)
         return {"live": self._is_live, "every": self._rest(), "own": is_wider}

@@ -14,8 +14,8 @@ _NOISE = 4.0  # seconds by which two readings differ by the network and by round
 class IdleClock:
     """The idle clock of one session.
 
-    A server tells what is left. While that falls, its sum with now stays put; while the session is in
-    use nothing falls, and the sum moves forward as fast as the clock on the wall.
+    A server tells what is left. While that falls, its sum with now stays put; while the session is
+    in use nothing falls, and the sum moves forward as fast as the clock on the wall.
     """
 
     def __init__(self) -> None:
