@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from .relay import HIGH_WATER, Scratch, WebSocketEnd
+from .relay import HIGH_WATER, Scratch, WebSocketEnd, hold
 
 _READ_WITHIN = 5.0  # seconds for a browser to read an answer of ours
 _SETTLED = 0.2  # seconds after which one that has said all has also closed, if it will
@@ -28,6 +28,7 @@ class TcpEnd(asyncio.BufferedProtocol):
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._scratch = scratch
         self._accepted = accepted
+        self._early = bytearray()
         self.websocket: WebSocketEnd | None = None
         self.transport: asyncio.Transport
 
@@ -41,6 +42,9 @@ class TcpEnd(asyncio.BufferedProtocol):
 
     def begin(self, other: WebSocketEnd) -> None:
         self.websocket = other
+        if self._early:
+            other.send(self._early)
+            self._early = bytearray()
         self.resume_reading()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -49,6 +53,9 @@ class TcpEnd(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         if self.websocket is not None:
             self.websocket.send_read(nbytes)
+        elif not self._is_answered:
+            self._early += self._scratch.get()[:nbytes]
+            hold(self.transport)
 
     def eof_received(self) -> bool:
         if self._is_answered:

@@ -99,6 +99,15 @@ class Lost(ConnectError):
     """A websocket that stood was lost."""
 
 
+def hold(transport: asyncio.ReadTransport) -> None:
+    """Read no more, also where asyncio has begun to read although it was told to wait.
+
+    Before Python 3.11.4 it does, once, when that was said as the connection was made.
+    """
+    transport.resume_reading()
+    transport.pause_reading()
+
+
 class WebSocketEnd(asyncio.BufferedProtocol):
     """The server's end. `open_websocket` makes it; from then on `local` gets what comes.
 

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from .errors import BackendError, ConfigError
-from .relay import PING_EVERY, Scratch, WebSocketEnd, open_websocket
+from .relay import PING_EVERY, Scratch, WebSocketEnd, hold, open_websocket
 
 if TYPE_CHECKING:
     from .client import Client
@@ -29,6 +29,9 @@ class _Input(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._end.websocket is not None:
             self._end.websocket.send(data)
+        else:
+            self._end.early += data
+            hold(self._end.source)
 
     def eof_received(self) -> bool:
         self._end.said_all()
@@ -61,6 +64,7 @@ class StdioEnd:
     def __init__(self) -> None:
         self.source: asyncio.ReadTransport
         self.sink: asyncio.WriteTransport
+        self.early = bytearray()  # what has come before there was a websocket
         self.websocket: WebSocketEnd | None = None
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -82,7 +86,10 @@ class StdioEnd:
 
     def begin(self, other: WebSocketEnd) -> None:
         self.websocket = other
-        self.source.resume_reading()
+        if self.early:
+            other.send(self.early)
+            self.early = bytearray()
+        self.resume_reading()
 
     def said_all(self) -> None:
         """What the app still says is written, for a while."""

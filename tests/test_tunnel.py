@@ -12,12 +12,14 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
+from backendai_kernel.accepted import TcpEnd
 from backendai_kernel.client import Client
 from backendai_kernel.config import Config
 from backendai_kernel.errors import ConfigError, NotFound
 from backendai_kernel.listing import find_session
 from backendai_kernel.local.appproxy import AppProxy
 from backendai_kernel.local.manager import LocalManager
+from backendai_kernel.stdio import StdioEnd, _Input
 from backendai_kernel.tunnel import App, Bind, Tunnel, find_app, list_apps
 from tests.conftest import ROOMY
 from tests.signed import Signed, signed, until
@@ -450,3 +452,53 @@ def test_a_place_to_listen_is_read(text, bind):
 def test_what_is_no_place_to_listen_is_refused(text):
     with pytest.raises(ConfigError, match="no port to listen on"):
         Bind.parse(text)
+
+
+async def test_what_is_read_before_the_websocket_is_there_arrives_first(api, client, monkeypatch):
+    made = TcpEnd.connection_made
+
+    def eager(end: TcpEnd, transport: asyncio.Transport) -> None:
+        made(end, transport)
+        transport.resume_reading()  # before Python 3.11.4 it reads whatever it was told
+
+    monkeypatch.setattr(TcpEnd, "connection_made", eager)
+    data = os.urandom(2**20)
+    async with app(api, client, echo) as tunnel:
+        reader, writer = await asyncio.open_connection(*tunnel.address[:2])
+        writer.write(data)
+        came = await reader.readexactly(len(data))
+        writer.close()
+
+    assert came == data
+
+
+class Sent:
+    """Stands for the websocket, and keeps what is sent there."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def send(self, data: bytes) -> None:
+        self.data += data
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+async def test_what_standard_input_has_before_the_websocket_is_there_arrives_first():
+    end, sent = StdioEnd(), Sent()
+    source, sink = os.pipe()
+    with os.fdopen(source, "rb") as file:
+        await asyncio.get_running_loop().connect_read_pipe(lambda: _Input(end), file)
+        end.source.resume_reading()  # before Python 3.11.4 it reads whatever it was told
+        os.write(sink, b"first, ")
+        await until(lambda: bool(end.early))
+        is_held = not end.source.is_reading()
+        end.begin(sent)
+        os.write(sink, b"second")
+        await until(lambda: sent.data.endswith(b"second"))
+        os.close(sink)
+        end.source.close()
+
+    assert is_held
+    assert sent.data == b"first, second"
