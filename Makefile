@@ -21,6 +21,7 @@ PYTHON ?= $(shell for name in $(CANDIDATES); do \
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_BROWSER := $(VENV)/.ready-browser
+READY_HUB := $(VENV)/.ready-hub
 # Kernels of before and after subshells, for panels beside a running cell; each in build/ alone.
 OLD_KERNELS := 6.31.0 7.0.1
 NOTEBOOK := notebooks/01-first-cell.ipynb
@@ -29,7 +30,7 @@ LOCAL := env -u BACKEND_ENDPOINT -u BACKEND_ENDPOINT_TYPE -u BACKEND_ACCESS_KEY 
 	-u BACKEND_SECRET_KEY BACKENDAI_KERNEL_CONFIG="$(abspath $(DEMO))/no-profile"
 
 .DEFAULT_GOAL := help
-.PHONY: help dev check fix test pinned lowest base demo bench docs fidelity which-python clean soak faults fuzz
+.PHONY: help dev check fix test pinned lowest base demo bench docs fidelity which-python clean soak faults fuzz hub browser pictures
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -103,6 +104,17 @@ $(READY_BROWSER): $(READY)
 
 browser: $(READY_BROWSER) ## drive JupyterLab in Chromium, which must be installed
 	$(LOCAL) $(BIN)/python -m pytest -m browser tests/browser $(only)
+
+# JupyterHub's own proxy is a package of npm; it comes into the environment's folder.
+$(READY_HUB): $(READY)
+	@command -v npm >/dev/null || { echo "JupyterHub's proxy needs Node.js and npm, which are not installed." >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[hub]'
+	npm install --silent --no-fund --no-audit --prefix $(VENV)/hub 'configurable-http-proxy@>=4.6'
+	@touch $@
+
+hub: $(READY_HUB) ## the links of apps under a JupyterHub and a Jupyter server; needs npm
+	PATH="$(abspath $(VENV))/hub/node_modules/.bin:$$PATH" $(BIN)/python -m pytest -q \
+		tests/test_jupyterhub.py tests/test_jupyter_proxy.py $(only)
 
 pictures: $(READY_BROWSER) ## draw the pictures in docs/images anew, in Chromium; only=panels for those
 	$(LOCAL) $(BIN)/python -m tests.browser.pictures $(only)

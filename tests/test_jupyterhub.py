@@ -1,7 +1,7 @@
 """Under a JupyterHub, an app's link leads a browser to the app.
 
-The hub is a whole one: its proxy, the server of a user, a kernel there. It is tested where
-jupyterhub, jupyter-server-proxy and configurable-http-proxy are installed.
+The hub is a whole one: its proxy, the server of a user, a kernel there. ``make hub`` installs what
+it takes; where that is missing, there is nothing to be tested here.
 """
 
 from __future__ import annotations
