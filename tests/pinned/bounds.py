@@ -14,13 +14,14 @@ _LOWEST = re.compile(r"([A-Za-z0-9_.-]+)>=([0-9.]+)")
 
 
 def lowest(pyproject: Path) -> Iterator[str]:
-    """Yield ``name==version`` for each dependency and each of the extra ``local``.
+    """Yield ``name==version`` for each dependency and each of the extras ``local`` and ``panels``.
 
     Raises:
         ValueError: One has no lower bound.
     """
     project = tomllib.loads(pyproject.read_text())["project"]
-    for wanted in project["dependencies"] + project["optional-dependencies"]["local"]:
+    extras = project["optional-dependencies"]
+    for wanted in project["dependencies"] + extras["local"] + extras["panels"]:
         found = _LOWEST.match(wanted)
         if found is None:
             raise ValueError(f"no lower bound: {wanted}")
